@@ -1,0 +1,7 @@
+//! Outrigger: metrics, history, alerts and SLOs beside one workload, in Prometheus's own formats.
+//!
+//! The library holds everything; `src/main.rs` only calls [`cli::main`]. Each module below is one
+//! room of the house and uses only the rooms above it (see `ARCHITECTURE.md`; `tests/tidy.rs`
+//! enforces the table).
+
+pub mod model;

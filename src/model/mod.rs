@@ -1,0 +1,41 @@
+//! The words every other module shares: samples, labels, families, snapshots, time, sizes.
+//!
+//! Invariant: no IO and no clock. Whatever depends on "now" takes a [`Timestamp`] as an argument.
+
+mod batch;
+mod duration;
+mod size;
+mod snapshot;
+mod text;
+mod time;
+
+pub use batch::{Batch, FamilyId, FamilyView, LabelsView, SampleView, Suffix};
+pub use duration::{DurationError, PromDuration};
+pub use size::{ByteSize, SizeError};
+pub use snapshot::{MergedFamily, Part, Snapshot};
+pub use text::{valid_label_name, valid_metric_name, valid_utf8};
+pub use time::Timestamp;
+
+/// What a family measures: the `# TYPE` of the exposition formats.
+///
+/// `Untyped` is called `unknown` in OpenMetrics. `Info` and `StateSet` exist only there and are
+/// gauges in the 0.0.4 text format.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// A value that only grows, until its source restarts.
+    Counter,
+    /// A value that goes up and down.
+    Gauge,
+    /// Cumulative buckets (`_bucket{le}`), `_sum` and `_count`.
+    Histogram,
+    /// OpenMetrics histogram of current values (`_bucket`, `_gsum`, `_gcount`).
+    GaugeHistogram,
+    /// Quantiles (`{quantile}`), `_sum` and `_count`.
+    Summary,
+    /// OpenMetrics `info`: constant 1, facts in labels.
+    Info,
+    /// OpenMetrics `stateset`: one 0/1 sample per state.
+    StateSet,
+    /// Nothing is known about the value.
+    Untyped,
+}
