@@ -4,4 +4,5 @@
 //! room of the house and uses only the rooms above it (see `ARCHITECTURE.md`; `tests/tidy.rs`
 //! enforces the table).
 
+pub mod collect;
 pub mod model;

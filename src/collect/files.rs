@@ -1,0 +1,250 @@
+//! Files of procfs and sysfs: kept open between passes and read again from offset 0.
+//!
+//! Opening and closing costs three quarters of a small read; a kept descriptor costs one `pread`.
+//! A descriptor whose device went away answers `ENODEV` (sysfs) or another error; it is then opened
+//! anew, so hotplug is seen. Bounds: descriptors by [`DescriptorBudget`] (beyond it files are opened
+//! for each read), file size by [`MAX_FILE_BYTES`], idle descriptors by passes without use.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use rustc_hash::FxHashMap;
+
+/// Longest file that is read; `/proc` files of the largest machines stay far below.
+const MAX_FILE_BYTES: usize = 32 << 20;
+
+/// A sysfs attribute is at most one page (kernel: `Documentation/filesystems/sysfs.rst`).
+const ATTRIBUTE_BYTES: usize = 4096;
+
+/// Passes a descriptor may stay unused before it is closed.
+const IDLE_PASSES: u32 = 32;
+
+/// How many descriptors all collectors together may keep open.
+#[derive(Debug)]
+pub struct DescriptorBudget {
+    free: AtomicUsize,
+}
+
+impl Default for DescriptorBudget {
+    /// A quarter of the soft limit of open files, 4,096 at most.
+    fn default() -> Self {
+        let soft = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+        let soft = usize::try_from(soft.unwrap_or(u64::MAX)).unwrap_or(usize::MAX);
+        Self::new((soft / 4).min(4_096))
+    }
+}
+
+impl DescriptorBudget {
+    /// At most this many.
+    pub const fn new(descriptors: usize) -> Self {
+        Self { free: AtomicUsize::new(descriptors) }
+    }
+
+    fn take(&self) -> bool {
+        self.free.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1)).is_ok()
+    }
+
+    fn give_back(&self) {
+        self.free.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+#[derive(Debug)]
+struct Kept {
+    file: File,
+    last_pass: u32,
+}
+
+/// A collector's open files and its read buffer.
+#[derive(Debug)]
+pub struct Files {
+    kept: FxHashMap<PathBuf, Kept>,
+    buffer: Vec<u8>,
+    pass: u32,
+    budget: Arc<DescriptorBudget>,
+}
+
+impl Files {
+    /// No file yet; descriptors are drawn from `budget`.
+    pub fn new(budget: Arc<DescriptorBudget>) -> Self {
+        Self { kept: FxHashMap::default(), buffer: Vec::new(), pass: 0, budget }
+    }
+
+    /// Call at the start of each pass: closes what has not been used for long.
+    pub fn begin_pass(&mut self) {
+        self.pass = self.pass.wrapping_add(1);
+        if self.pass.is_multiple_of(IDLE_PASSES) {
+            let (pass, budget) = (self.pass, &self.budget);
+            self.kept.retain(|_, kept| {
+                let keep = pass.wrapping_sub(kept.last_pass) <= IDLE_PASSES;
+                if !keep {
+                    budget.give_back();
+                }
+                keep
+            });
+        }
+    }
+
+    /// The whole file, through a kept descriptor. For procfs and other files of any length.
+    ///
+    /// # Errors
+    /// What the system says; `FileTooLarge` beyond [`MAX_FILE_BYTES`].
+    pub fn read(&mut self, path: &Path) -> io::Result<&[u8]> {
+        self.read_kept(path, false)?;
+        Ok(&self.buffer)
+    }
+
+    /// A sysfs attribute with surrounding white space trimmed: one page at most, one `pread`.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn attribute(&mut self, path: &Path) -> io::Result<&[u8]> {
+        self.read_kept(path, true)?;
+        Ok(self.buffer.trim_ascii())
+    }
+
+    /// The whole file, opened for this read only. For files that are replaced rather than changed.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn read_once(&mut self, path: &Path) -> io::Result<&[u8]> {
+        let file = open(path)?;
+        read_all(&file, &mut self.buffer, false)?;
+        Ok(&self.buffer)
+    }
+
+    fn read_kept(&mut self, path: &Path, one_page: bool) -> io::Result<()> {
+        if let Some(kept) = self.kept.get_mut(path) {
+            kept.last_pass = self.pass;
+            if read_all(&kept.file, &mut self.buffer, one_page).is_ok() {
+                return Ok(());
+            }
+            self.kept.remove(path);
+            self.budget.give_back();
+        }
+        let file = open(path)?;
+        read_all(&file, &mut self.buffer, one_page)?;
+        if self.budget.take() {
+            self.kept.insert(path.to_path_buf(), Kept { file, last_pass: self.pass });
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Files {
+    fn drop(&mut self) {
+        for _ in self.kept.drain() {
+            self.budget.give_back();
+        }
+    }
+}
+
+/// Opens without waiting: a FIFO put in place of a file must not hold a pass.
+fn open(path: &Path) -> io::Result<File> {
+    let flags = rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::NOCTTY;
+    let flags = i32::try_from(flags.bits()).unwrap_or_default();
+    std::fs::OpenOptions::new().read(true).custom_flags(flags).open(path)
+}
+
+/// Reads from offset 0 to the end. A seq_file may return less than asked before its end, so only
+/// `one_page` attributes stop at a short read.
+fn read_all(file: &File, buffer: &mut Vec<u8>, one_page: bool) -> io::Result<()> {
+    if buffer.len() < ATTRIBUTE_BYTES * 2 {
+        buffer.resize(buffer.capacity().max(ATTRIBUTE_BYTES * 2), 0);
+    } else {
+        buffer.resize(buffer.capacity(), 0);
+    }
+    let mut filled = 0;
+    loop {
+        let free = buffer.get_mut(filled..).unwrap_or_default();
+        let n = match file.read_at(free, filled as u64) {
+            Ok(n) => n,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+            // Some special files (a FIFO, a socket) cannot seek.
+            Err(e) if filled == 0 && e.kind() == io::ErrorKind::NotSeekable => (&*file).read(free)?,
+            Err(e) => return Err(e),
+        };
+        filled += n;
+        if n == 0 || (one_page && filled < ATTRIBUTE_BYTES) {
+            buffer.truncate(filled);
+            return Ok(());
+        }
+        if filled >= MAX_FILE_BYTES {
+            buffer.clear();
+            buffer.shrink_to(ATTRIBUTE_BYTES * 2);
+            return Err(io::Error::from(io::ErrorKind::FileTooLarge));
+        }
+        if filled == buffer.len() {
+            buffer.resize(filled * 2, 0);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn files(descriptors: usize) -> Files {
+        Files::new(Arc::new(DescriptorBudget::new(descriptors)))
+    }
+
+    #[test]
+    fn rereads_from_the_start_with_and_without_a_free_descriptor() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("f");
+        for descriptors in [0, 1] {
+            let mut files = files(descriptors);
+            for text in ["first", "2", &"long ".repeat(10_000)] {
+                std::fs::write(&path, text).unwrap();
+                assert_eq!(files.read(&path).unwrap(), text.as_bytes());
+            }
+            std::fs::write(&path, " 42\n").unwrap();
+            assert_eq!(files.attribute(&path).unwrap(), b"42");
+            assert_eq!(files.kept.len(), descriptors);
+        }
+    }
+
+    #[test]
+    fn unused_descriptors_are_closed_and_given_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("f");
+        std::fs::write(&path, "x").unwrap();
+        let mut files = files(1);
+        files.read(&path).unwrap();
+        for _ in 0..=2 * IDLE_PASSES {
+            files.begin_pass();
+        }
+        assert!(files.kept.is_empty() && files.budget.take());
+    }
+
+    #[test]
+    fn a_missing_file_and_a_directory_are_errors_not_panics() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(files(1).read(&dir.path().join("none")).unwrap_err().kind(), io::ErrorKind::NotFound);
+        assert!(files(1).read(dir.path()).is_err());
+    }
+
+    #[test]
+    fn an_endless_file_is_refused() {
+        assert_eq!(files(1).read(Path::new("/dev/zero")).unwrap_err().kind(), io::ErrorKind::FileTooLarge);
+    }
+
+    #[test]
+    fn a_fifo_without_a_writer_does_not_block() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("fifo");
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            &path,
+            rustix::fs::FileType::Fifo,
+            rustix::fs::Mode::from_raw_mode(0o600),
+            0,
+        )
+        .unwrap();
+        assert_eq!(files(1).read(&path).unwrap(), b"");
+    }
+}

@@ -1,0 +1,51 @@
+//! The machine's own metrics: collectors, their registry, and the engine that runs them.
+//!
+//! A [`Collector`] reads one subject (`/proc/stat`, the block devices) into a [`Batch`]; a [`Spec`]
+//! is its row in the registry: name, default, flags, constructor. The [`Engine`] runs a pass over
+//! the enabled ones under a deadline and hands out a [`Snapshot`](crate::model::Snapshot).
+//!
+//! Invariants: nothing here knows HTTP; nothing here reads the wall clock (a pass is told its
+//! instant); one collector's failure, hang or panic costs only its own families.
+
+mod engine;
+mod error;
+mod files;
+pub mod host;
+mod host_paths;
+pub mod parse;
+mod slot;
+mod spec;
+mod workers;
+
+use std::time::Instant;
+
+pub use engine::{Engine, EngineConfig, EngineStats, Selection};
+pub use error::{BuildError, CollectError, OptionError};
+pub use files::{DescriptorBudget, Files};
+pub use host_paths::{Host, HostPaths};
+pub use spec::{Build, Flag, FlagKind, NameFilter, Options, Spec, specs};
+
+use crate::model::{Batch, Timestamp};
+
+/// What a collector is told about the pass it runs in.
+#[derive(Clone, Copy, Debug)]
+pub struct Pass {
+    /// The instant the pass stands for.
+    pub now: Timestamp,
+    /// After this the result is no longer waited for; work that can be cut short should be.
+    pub deadline: Instant,
+}
+
+/// Reads one subject of the machine.
+///
+/// A collector lives as long as the engine and is never run twice at once, so it keeps its files
+/// open, its buffers, and what it must remember between passes. It may block: the engine leaves a
+/// collector that misses its deadline behind and starts it again only after it has returned.
+pub trait Collector: Send {
+    /// Reads once. What was written to `out` before an error is kept and exposed.
+    ///
+    /// # Errors
+    /// [`CollectError::NoData`] where the subject does not exist on this machine; the other
+    /// variants where reading it failed.
+    fn collect(&mut self, pass: &Pass, out: &mut Batch) -> Result<(), CollectError>;
+}

@@ -1,0 +1,242 @@
+//! The registry: one [`Spec`] per collector, and the [`Options`] that flags and config set.
+//!
+//! The command line, the config file and the reference documentation are generated from this table,
+//! so a flag's name, default and help are written once: beside the collector.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use regex::Regex;
+
+use super::{BuildError, Collector, Host, OptionError, host};
+use crate::model::PromDuration;
+
+/// A collector's row in the registry.
+#[derive(Debug)]
+pub struct Spec {
+    /// Name as in `--collector.NAME` and in the label `collector`.
+    pub name: &'static str,
+    /// Whether it runs unless `--no-collector.NAME` is given.
+    pub on_by_default: bool,
+    /// One line on what it exposes.
+    pub help: &'static str,
+    /// Its flags.
+    pub flags: &'static [Flag],
+    /// Makes it.
+    pub build: Build,
+}
+
+/// A collector's constructor.
+pub type Build = fn(&Host, &Options) -> Result<Box<dyn Collector>, BuildError>;
+
+/// A flag of a collector.
+#[derive(Debug)]
+pub struct Flag {
+    /// Name without the prefix `collector.`: `filesystem.mount-points-exclude`.
+    pub name: &'static str,
+    /// Type and default.
+    pub kind: FlagKind,
+    /// One line for `--help`.
+    pub help: &'static str,
+    /// A deprecated spelling: accepted, not shown.
+    pub hidden: bool,
+}
+
+/// Type and default of a flag.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FlagKind {
+    /// `--name` and `--no-name`.
+    Switch(bool),
+    /// Free text.
+    Text(&'static str),
+    /// Text that may be given several times; empty by default.
+    List,
+    /// A Prometheus duration.
+    Duration(&'static str),
+    /// A whole number.
+    Number(i64),
+    /// A regular expression (RE2 syntax, not anchored); "" means none.
+    Regex(&'static str),
+}
+
+/// All collectors of this build, sorted by name.
+pub fn specs() -> &'static [&'static Spec] {
+    host::SPECS
+}
+
+fn find_flag(name: &str) -> Option<&'static Flag> {
+    specs().iter().flat_map(|s| s.flags).find(|f| f.name == name)
+}
+
+/// Values given for flags of collectors; everything else has its default.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    given: BTreeMap<&'static str, Vec<String>>,
+}
+
+impl Options {
+    /// Sets a flag from text; a [`FlagKind::List`] grows, any other flag takes the last value.
+    ///
+    /// # Errors
+    /// An unknown flag, or a value that does not fit its kind.
+    pub fn set(&mut self, name: &str, value: &str) -> Result<(), OptionError> {
+        let flag = find_flag(name).ok_or_else(|| OptionError::Unknown(name.to_owned()))?;
+        if let Err(why) = fits(flag.kind, value) {
+            return Err(OptionError::Invalid { flag: flag.name, value: value.to_owned(), why });
+        }
+        let values = self.given.entry(flag.name).or_default();
+        if flag.kind != FlagKind::List {
+            values.clear();
+        }
+        values.push(value.to_owned());
+        Ok(())
+    }
+
+    /// Forgets what was given for a flag: a higher source replaces a lower one's whole list.
+    pub fn unset(&mut self, name: &str) {
+        self.given.remove(name);
+    }
+
+    /// Whether a value was given.
+    pub fn is_set(&self, name: &str) -> bool {
+        self.given.contains_key(name)
+    }
+
+    fn last(&self, name: &str) -> Option<&str> {
+        self.given.get(name)?.last().map(String::as_str)
+    }
+
+    fn kind(name: &str) -> FlagKind {
+        let flag = find_flag(name);
+        debug_assert!(flag.is_some(), "collector asks for a flag it did not declare: {name}");
+        flag.map_or(FlagKind::Text(""), |f| f.kind)
+    }
+
+    /// The value of a [`FlagKind::Switch`].
+    pub fn switch(&self, name: &str) -> bool {
+        match (self.last(name), Self::kind(name)) {
+            (Some(given), _) => given == "true",
+            (None, FlagKind::Switch(default)) => default,
+            _ => false,
+        }
+    }
+
+    /// The value of a [`FlagKind::Text`].
+    pub fn text(&self, name: &str) -> &str {
+        match (self.last(name), Self::kind(name)) {
+            (Some(given), _) => given,
+            (None, FlagKind::Text(default) | FlagKind::Regex(default)) => default,
+            _ => "",
+        }
+    }
+
+    /// The values of a [`FlagKind::List`].
+    pub fn list(&self, name: &str) -> &[String] {
+        self.given.get(name).map_or(&[], Vec::as_slice)
+    }
+
+    /// The value of a [`FlagKind::Duration`].
+    pub fn duration(&self, name: &str) -> Duration {
+        let text = match (self.last(name), Self::kind(name)) {
+            (Some(given), _) => given,
+            (None, FlagKind::Duration(default)) => default,
+            _ => "0",
+        };
+        text.parse::<PromDuration>().map(PromDuration::get).unwrap_or_default()
+    }
+
+    /// The value of a [`FlagKind::Number`].
+    pub fn number(&self, name: &str) -> i64 {
+        match (self.last(name), Self::kind(name)) {
+            (Some(given), _) => given.parse().unwrap_or_default(),
+            (None, FlagKind::Number(default)) => default,
+            _ => 0,
+        }
+    }
+
+    /// The value of a [`FlagKind::Regex`]; `None` for the empty one.
+    pub fn regex(&self, name: &str) -> Option<Regex> {
+        let text = self.text(name);
+        if text.is_empty() { None } else { Regex::new(text).ok() }
+    }
+}
+
+fn fits(kind: FlagKind, value: &str) -> Result<(), String> {
+    match kind {
+        FlagKind::Switch(_) => match value {
+            "true" | "false" => Ok(()),
+            _ => Err("expected true or false".to_owned()),
+        },
+        FlagKind::Text(_) | FlagKind::List => Ok(()),
+        FlagKind::Duration(_) => value.parse::<PromDuration>().map(drop).map_err(|e| e.to_string()),
+        FlagKind::Number(_) => {
+            value.parse::<i64>().map(drop).map_err(|_| "expected a whole number".to_owned())
+        }
+        FlagKind::Regex(_) => Regex::new(value).map(drop).map_err(|e| e.to_string()),
+    }
+}
+
+/// An include/exclude pair of regular expressions over names, as many collectors have.
+///
+/// Both may be set at once only where node_exporter allows it; [`NameFilter::exclusive`] refuses it.
+#[derive(Debug, Default)]
+pub struct NameFilter {
+    include: Option<Regex>,
+    exclude: Option<Regex>,
+}
+
+impl NameFilter {
+    /// From two flags; a name passes when it matches `include` (if set) and not `exclude` (if set).
+    pub fn new(options: &Options, include: &str, exclude: &str) -> Self {
+        Self { include: options.regex(include), exclude: options.regex(exclude) }
+    }
+
+    /// As [`Self::new`], refusing both at once.
+    ///
+    /// # Errors
+    /// Both flags hold a pattern.
+    pub fn exclusive(
+        collector: &'static str,
+        options: &Options,
+        include: &str,
+        exclude: &str,
+    ) -> Result<Self, BuildError> {
+        let filter = Self::new(options, include, exclude);
+        if filter.include.is_some() && filter.exclude.is_some() {
+            let what = format!("--collector.{include} and --collector.{exclude} are mutually exclusive");
+            return Err(BuildError { collector, what });
+        }
+        Ok(filter)
+    }
+
+    /// Whether the name passes.
+    pub fn passes(&self, name: &str) -> bool {
+        self.include.as_ref().is_none_or(|r| r.is_match(name))
+            && !self.exclude.as_ref().is_some_and(|r| r.is_match(name))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_is_sorted_and_flags_are_unique_and_valid() {
+        assert!(specs().windows(2).all(|w| matches!(w, [a, b] if a.name < b.name)), "sorted by name");
+        let mut names: Vec<_> = specs().iter().flat_map(|s| s.flags).map(|f| f.name).collect();
+        names.sort_unstable();
+        assert!(names.windows(2).all(|w| matches!(w, [a, b] if a != b)), "{names:?}");
+        for flag in specs().iter().flat_map(|s| s.flags) {
+            let default = match flag.kind {
+                FlagKind::Duration(d) | FlagKind::Regex(d) => d,
+                _ => continue,
+            };
+            assert!(fits(flag.kind, default).is_ok(), "default of {}", flag.name);
+        }
+    }
+
+    #[test]
+    fn unknown_options_are_refused() {
+        assert_eq!(Options::default().set("nope", "x"), Err(OptionError::Unknown("nope".to_owned())));
+    }
+}
