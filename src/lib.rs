@@ -5,4 +5,5 @@
 //! enforces the table).
 
 pub mod collect;
+pub mod expose;
 pub mod model;
