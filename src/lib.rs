@@ -7,3 +7,4 @@
 pub mod collect;
 pub mod expose;
 pub mod model;
+pub mod web;

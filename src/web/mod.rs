@@ -1,0 +1,24 @@
+//! The HTTP face: listener, limits, TLS, authentication, `/metrics` and the management endpoints.
+//!
+//! Invariants: nothing a client does makes memory, threads or descriptors grow beyond [`Limits`];
+//! nothing that can block or burn CPU (gathering, encoding, password hashing, reading certificates)
+//! runs on an async thread; a route's name, never a client's text, becomes a label.
+//!
+//! Sources: Prometheus's management API, `promhttp`, node_exporter's handler, exporter-toolkit's web
+//! configuration.
+
+mod address;
+mod connection;
+mod instrument;
+mod limits;
+mod listen;
+mod pages;
+mod server;
+mod state;
+
+pub use address::{AddressError, ListenAddress};
+pub use instrument::HttpMetrics;
+pub use limits::Limits;
+pub use listen::BoundAddress;
+pub use server::{Drained, Server};
+pub use state::{Readiness, ReloadHandle, ReloadRequest, ReloadRequests, WebConfig, WebError, WebState};

@@ -1,0 +1,116 @@
+//! What the HTTP face is given: its configuration, and handles to the parts that it shows.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::{HttpMetrics, Limits, ListenAddress};
+
+/// How to serve HTTP. Fixed for as long as the server runs, except what the file holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WebConfig {
+    /// Where to listen; each address gets the same pages.
+    pub listen: Vec<ListenAddress>,
+    /// TLS, users and headers in exporter-toolkit's format (`--web.config.file`).
+    pub config_file: Option<PathBuf>,
+    /// Where the metrics are (`--web.telemetry-path`); starts with `/`.
+    pub metrics_path: String,
+    /// What clients may cost.
+    pub limits: Limits,
+}
+
+impl Default for WebConfig {
+    fn default() -> Self {
+        Self {
+            listen: vec![ListenAddress::Tcp { host: None, port: 9780 }],
+            config_file: None,
+            metrics_path: "/metrics".to_owned(),
+            limits: Limits::default(),
+        }
+    }
+}
+
+/// What the pages show and act on.
+#[derive(Clone, Debug)]
+pub struct WebState {
+    /// Whether the program is ready to serve.
+    pub ready: Readiness,
+    /// How to ask for a reload; `None` while the lifecycle API is off.
+    pub reload: Option<ReloadHandle>,
+    /// The HTTP face's own metrics; the caller registers them.
+    pub metrics: HttpMetrics,
+    /// What the landing page calls this build, as "0.1.0 (revision abc)".
+    pub version: String,
+}
+
+/// Whether the program is ready; set by its owner, read by `/-/ready`. Clones share the answer.
+#[derive(Clone, Debug, Default)]
+pub struct Readiness(Arc<AtomicBool>);
+
+impl Readiness {
+    /// Says that requests will be answered from now on, or no longer.
+    pub fn set(&self, ready: bool) {
+        self.0.store(ready, Ordering::Release);
+    }
+
+    /// Whether requests are answered.
+    pub fn is_ready(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+}
+
+/// A client's wish that the configuration be read again.
+#[derive(Debug)]
+pub struct ReloadRequest {
+    done: oneshot::Sender<Result<(), String>>,
+}
+
+impl ReloadRequest {
+    /// Tells the client how it went; an error's text is shown to it.
+    pub fn finish(self, result: Result<(), String>) {
+        // A client that left does not want to know.
+        let _ = self.done.send(result);
+    }
+}
+
+/// The receiving end of [`ReloadHandle`].
+pub type ReloadRequests = mpsc::Receiver<ReloadRequest>;
+
+/// Asks the owner of the configuration to reload it.
+#[derive(Clone, Debug)]
+pub struct ReloadHandle(mpsc::Sender<ReloadRequest>);
+
+impl ReloadHandle {
+    /// A handle and the requests made through it; at most one waits while one is worked on.
+    pub fn new() -> (Self, ReloadRequests) {
+        let (sender, receiver) = mpsc::channel(1);
+        (Self(sender), receiver)
+    }
+
+    /// Asks and waits for the answer.
+    ///
+    /// # Errors
+    /// What is wrong with the new configuration, or that nobody reloads any more.
+    pub(super) async fn reload(&self) -> Result<(), String> {
+        let gone = || "the program is stopping".to_owned();
+        let (done, answer) = oneshot::channel();
+        self.0.send(ReloadRequest { done }).await.map_err(|_| gone())?;
+        answer.await.map_err(|_| gone())?
+    }
+}
+
+/// Why the HTTP face could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum WebError {
+    /// An address cannot be listened on.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// The address as configured.
+        address: ListenAddress,
+        /// What the kernel says.
+        source: io::Error,
+    },
+}
