@@ -5,6 +5,7 @@
 //! enforces the table).
 
 pub mod collect;
+pub mod config;
 pub mod expose;
 pub mod model;
 pub mod web;
