@@ -116,10 +116,13 @@ impl Encoder<'_> {
     }
 
     fn metadata(&mut self, header: &Header<'_>, family: &MergedFamily<'_>) {
-        if !family.help().is_empty() {
+        // Blanks before the help cannot be told from those between tokens in text 0.0.4.
+        let help = family.help();
+        let help = if self.open_metrics { help } else { help.trim_start_matches([' ', '\t']) };
+        if !help.is_empty() {
             self.metadata_name("# HELP ", header);
             self.push(" ");
-            self.help(family.help());
+            self.help(help);
             self.push("\n");
         }
         self.metadata_name("# TYPE ", header);

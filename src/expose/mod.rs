@@ -1,7 +1,7 @@
 //! The exposition formats of Prometheus: text 0.0.4 and OpenMetrics 1.0, written and read.
 //!
 //! [`encode`] writes a [`Snapshot`](crate::model::Snapshot) as the format that [`negotiate`] chose
-//! from a request's `Accept` header. All of it works on bytes in memory: no IO, no clock.
+//! from a request's `Accept` header; [`parse`] reads either back into a batch. All of it works on bytes in memory: no IO, no clock.
 //!
 //! Sources: Prometheus's "Exposition formats" and "Escaping schemes" pages, the OpenMetrics 1.0
 //! specification, and the behaviour of Go's client library, whose readers are the ones to please.
@@ -11,7 +11,9 @@ mod encode;
 mod format;
 mod name;
 mod number;
+mod parse;
 
 pub use compress::{ContentEncoding, compress, negotiate_encoding};
 pub use encode::encode;
 pub use format::{Escaping, Format, Syntax, negotiate};
+pub use parse::{Limits, ParseError, ParseStats, Problem, parse};

@@ -22,6 +22,11 @@ impl NameOf {
             || (byte.is_ascii_digit() && !first)
     }
 
+    /// Whether `byte` may stand in a classic name after its first.
+    pub(super) const fn continues(self, byte: u8) -> bool {
+        self.allows(byte, false)
+    }
+
     fn allows_char(self, c: char, first: bool) -> bool {
         u8::try_from(c).is_ok_and(|byte| self.allows(byte, first))
     }
