@@ -10,7 +10,6 @@ use std::fmt;
 use std::fs;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
@@ -155,7 +154,7 @@ fn bind_unix(path: &Path, mode: u32) -> io::Result<Listener> {
     // What the umask took away.
     fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
     rustix::net::listen(&socket, BACKLOG)?;
-    let listener = std::os::unix::net::UnixListener::from(OwnedFd::from(socket));
+    let listener = std::os::unix::net::UnixListener::from(socket);
     UnixListener::from_std(listener).map(|listener| Listener::Unix(listener, file))
 }
 

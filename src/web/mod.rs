@@ -8,11 +8,13 @@
 //! configuration.
 
 mod address;
+mod body;
 mod connection;
 mod instrument;
 mod limits;
 mod listen;
 mod pages;
+mod scrape;
 mod server;
 mod state;
 

@@ -11,23 +11,29 @@ use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, get, on};
 
+use super::body::{self, BodyLimits};
+use super::scrape::{self, Scrapes};
 use super::{WebConfig, WebState, instrument};
 
 /// All routes, instrumented.
 pub(super) fn router(config: &WebConfig, state: WebState) -> Router {
     let metrics = state.metrics.clone();
+    let scrapes = Scrapes::new(&state, &config.limits);
     let landing = (config.metrics_path != "/").then(|| landing_page(&config.metrics_path, &state.version));
     let state = Arc::new(state);
-    let mut router = Router::new().route("/-/healthy", get(healthy)).route("/-/ready", get(ready)).route(
-        "/-/reload",
-        on(MethodFilter::POST.or(MethodFilter::PUT), reload).fallback(reload_not_allowed),
-    );
+    let post_or_put = MethodFilter::POST.or(MethodFilter::PUT);
+    let mut router = Router::new()
+        .route(&config.metrics_path, get(scrape::metrics).with_state(scrapes))
+        .route("/-/healthy", get(healthy))
+        .route("/-/ready", get(ready))
+        .route("/-/reload", on(post_or_put, reload).fallback(reload_not_allowed));
     if let Some(page) = landing {
         router = router.route("/", get(move || async move { html(page.clone()) }));
     }
     router
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
+        .layer(from_fn_with_state(BodyLimits::from(&config.limits), body::discard))
         .layer(from_fn_with_state(metrics, instrument::observe))
         .with_state(state)
 }

@@ -50,6 +50,7 @@ impl Server {
     /// # Errors
     /// The first address that cannot be listened on.
     pub async fn bind(config: WebConfig, state: WebState) -> Result<Self, WebError> {
+        config.check()?;
         let mut listeners = Vec::with_capacity(config.listen.len());
         let mut addresses = Vec::with_capacity(config.listen.len());
         for address in &config.listen {

@@ -5,9 +5,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{HttpMetrics, Limits, ListenAddress};
+use crate::collect::Engine;
+use crate::model::Timestamp;
 
 /// How to serve HTTP. Fixed for as long as the server runs, except what the file holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,8 +37,12 @@ impl Default for WebConfig {
 }
 
 /// What the pages show and act on.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct WebState {
+    /// The collectors; a reload swaps them whole.
+    pub engine: Arc<ArcSwap<Engine>>,
+    /// The wall clock, read once a scrape.
+    pub now: fn() -> Timestamp,
     /// Whether the program is ready to serve.
     pub ready: Readiness,
     /// How to ask for a reload; `None` while the lifecycle API is off.
@@ -106,11 +113,47 @@ impl ReloadHandle {
 #[derive(Debug, thiserror::Error)]
 pub enum WebError {
     /// An address cannot be listened on.
-    #[error("cannot listen on {address}: {source}")]
+    #[error("cannot listen on {address}")]
     Listen {
         /// The address as configured.
         address: ListenAddress,
         /// What the kernel says.
         source: io::Error,
     },
+    /// The path of the metrics cannot be a route.
+    #[error(
+        "metrics path {0:?}: it must start with \"/\", hold only letters, digits and \"/-._~\", and not be under \"/-/\""
+    )]
+    MetricsPath(String),
+}
+
+impl WebConfig {
+    /// Checks what can be checked without opening anything.
+    ///
+    /// # Errors
+    /// A metrics path that cannot be a route.
+    pub fn check(&self) -> Result<(), WebError> {
+        let path = &self.metrics_path;
+        let plain = |b: u8| b.is_ascii_alphanumeric() || b"/-._~".contains(&b);
+        if path.starts_with('/') && !path.starts_with("/-/") && path.bytes().all(plain) {
+            return Ok(());
+        }
+        Err(WebError::MetricsPath(path.chars().take(128).collect()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_metrics_path_must_be_a_plain_one_of_its_own() {
+        let check = |path: &str| WebConfig { metrics_path: path.to_owned(), ..WebConfig::default() }.check();
+        for fine in ["/", "/metrics", "/a/b-c_d.e~f", "/-metrics"] {
+            assert!(check(fine).is_ok(), "{fine}");
+        }
+        for bad in ["", "metrics", "/{x}", "/a b", "/*", "/-/healthy", "/a?b", "/é"] {
+            assert!(check(bad).is_err(), "{bad}");
+        }
+    }
 }
