@@ -9,6 +9,7 @@
 mod compress;
 mod encode;
 mod format;
+mod lint;
 mod name;
 mod number;
 mod parse;
@@ -16,4 +17,5 @@ mod parse;
 pub use compress::{ContentEncoding, compress, negotiate_encoding};
 pub use encode::encode;
 pub use format::{Escaping, Format, Syntax, negotiate};
+pub use lint::{LintProblem, check_metrics, lint};
 pub use parse::{Limits, ParseError, ParseStats, Problem, parse};
