@@ -10,7 +10,7 @@ macro_rules! collectors {
     };
 }
 
-collectors![loadavg, stat,];
+collectors![loadavg, stat, textfile,];
 
 #[cfg(test)]
 pub(crate) mod testing;
