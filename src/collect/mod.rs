@@ -7,11 +7,14 @@
 //! Invariants: nothing here knows HTTP; nothing here reads the wall clock (a pass is told its
 //! instant); one collector's failure, hang or panic costs only its own families.
 
+mod addresses;
 mod engine;
 mod error;
 mod files;
 pub mod host;
 mod host_paths;
+mod links;
+mod netlink;
 pub mod parse;
 mod slot;
 mod spec;

@@ -42,6 +42,18 @@ pub struct Flag {
     pub hidden: bool,
 }
 
+impl Flag {
+    /// A flag that `--help` shows.
+    pub const fn new(name: &'static str, kind: FlagKind, help: &'static str) -> Self {
+        Self { name, kind, help, hidden: false }
+    }
+
+    /// A former spelling of another flag with a pattern.
+    pub const fn former_regex(name: &'static str) -> Self {
+        Self { name, kind: FlagKind::Regex(""), help: "Former spelling.", hidden: true }
+    }
+}
+
 /// Type and default of a flag.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FlagKind {
@@ -207,6 +219,37 @@ impl NameFilter {
             return Err(BuildError { collector, what });
         }
         Ok(filter)
+    }
+
+    /// As [`Self::exclusive`], with former spellings `(include, exclude)` that count where the
+    /// present ones are not given.
+    ///
+    /// # Errors
+    /// A flag given under both its spellings, or both an include and an exclude pattern.
+    pub fn with_former(
+        collector: &'static str,
+        options: &Options,
+        present: (&str, &str),
+        former: (&str, &str),
+    ) -> Result<Self, BuildError> {
+        let choose = |present: &str, former: &str| match (options.regex(present), options.regex(former)) {
+            (Some(_), Some(_)) if options.is_set(present) => Err(BuildError {
+                collector,
+                what: format!(
+                    "--collector.{former} is the former spelling of --collector.{present}; give one"
+                ),
+            }),
+            (_, Some(pattern)) => Ok(Some(pattern)),
+            (pattern, None) => Ok(pattern),
+        };
+        let include = choose(present.0, former.0)?;
+        let exclude = choose(present.1, former.1)?;
+        if include.is_some() && exclude.is_some() {
+            let what =
+                format!("--collector.{} and --collector.{} are mutually exclusive", present.0, present.1);
+            return Err(BuildError { collector, what });
+        }
+        Ok(Self { include, exclude })
     }
 
     /// Whether the name passes.

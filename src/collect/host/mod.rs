@@ -10,7 +10,7 @@ macro_rules! collectors {
     };
 }
 
-collectors![loadavg, stat, textfile,];
+collectors![loadavg, netdev, stat, textfile,];
 
 #[cfg(test)]
 pub(crate) mod testing;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use crate::collect::{CollectError, Collector, Host, HostPaths, Options, Pass, specs};
+use crate::collect::{BuildError, CollectError, Collector, Host, HostPaths, Options, Pass, specs};
 use crate::model::{Batch, Snapshot, Timestamp};
 
 /// The instant at which fixtures are read: 2023-11-14T22:13:20Z.
@@ -63,6 +63,15 @@ impl Fixture {
 
     /// A collector over this tree, to be run several times.
     pub(crate) fn collector(&self, name: &str) -> Box<dyn Collector> {
+        self.build(name).unwrap()
+    }
+
+    /// Why the collector refuses its options.
+    pub(crate) fn refused(&self, name: &str) -> String {
+        self.build(name).err().unwrap().to_string()
+    }
+
+    fn build(&self, name: &str) -> Result<Box<dyn Collector>, BuildError> {
         let below = |part: &str| self.dir.path().join(part);
         let host = Host::new(HostPaths {
             procfs: below("proc"),
@@ -71,7 +80,7 @@ impl Fixture {
             udev_data: below("udev"),
         });
         let spec = specs().iter().find(|s| s.name == name).unwrap();
-        (spec.build)(&host, &self.options).unwrap()
+        (spec.build)(&host, &self.options)
     }
 
     /// Runs the collector twice - kept descriptors must read the same - and compares the samples, as

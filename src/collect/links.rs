@@ -1,0 +1,175 @@
+//! The network links of our namespace, from rtnetlink's RTM_GETLINK.
+//!
+//! Sources: kernel `include/uapi/linux/if_link.h`, `Documentation/networking/statistics.rst`.
+
+use std::time::Instant;
+
+use super::netlink::{Attributes, Netlink, NetlinkError, push_attribute, u16_at, u32_at, u64_at};
+
+const RTM_GETLINK: u16 = 18;
+const RTM_NEWLINK: u16 = 16;
+/// Bytes of `struct ifinfomsg`.
+const LINK_HEADER_BYTES: usize = 16;
+const IFLA_EXT_MASK: u16 = 29;
+/// Leaves out the per-address-family statistics, half of an answer and read by nobody here.
+const RTEXT_FILTER_SKIP_STATS: u32 = 8;
+
+/// Attributes of a link.
+pub(crate) mod attribute {
+    pub(crate) const ADDRESS: u16 = 1;
+    pub(crate) const BROADCAST: u16 = 2;
+    pub(crate) const NAME: u16 = 3;
+    pub(crate) const MTU: u16 = 4;
+    pub(crate) const LINK: u16 = 5;
+    pub(crate) const STATISTICS_32: u16 = 7;
+    pub(crate) const TRANSMIT_QUEUE_LENGTH: u16 = 13;
+    pub(crate) const OPERATIONAL_STATE: u16 = 16;
+    pub(crate) const LINK_MODE: u16 = 17;
+    pub(crate) const ALIAS: u16 = 20;
+    pub(crate) const STATISTICS_64: u16 = 23;
+    pub(crate) const GROUP: u16 = 27;
+    pub(crate) const CARRIER: u16 = 33;
+    pub(crate) const CARRIER_CHANGES: u16 = 35;
+    pub(crate) const CARRIER_UP_COUNT: u16 = 47;
+    pub(crate) const CARRIER_DOWN_COUNT: u16 = 48;
+}
+
+/// Counters of a link, in the order of `struct rtnl_link_stats64`; what an older kernel does not
+/// know is 0.
+pub(crate) type LinkCounters = [u64; 24];
+
+/// Names of [`LinkCounters`], as node_exporter's detailed metrics have them.
+pub(crate) const COUNTER_NAMES: [&str; 24] = [
+    "receive_packets",
+    "transmit_packets",
+    "receive_bytes",
+    "transmit_bytes",
+    "receive_errors",
+    "transmit_errors",
+    "receive_dropped",
+    "transmit_dropped",
+    "multicast",
+    "collisions",
+    "receive_length_errors",
+    "receive_over_errors",
+    "receive_crc_errors",
+    "receive_frame_errors",
+    "receive_fifo_errors",
+    "receive_missed_errors",
+    "transmit_aborted_errors",
+    "transmit_carrier_errors",
+    "transmit_fifo_errors",
+    "transmit_heartbeat_errors",
+    "transmit_window_errors",
+    "receive_compressed",
+    "transmit_compressed",
+    "receive_nohandler",
+];
+
+/// One link of a dump.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Link<'a> {
+    pub(crate) index: u32,
+    /// ARPHRD_*: 1 is Ethernet.
+    pub(crate) hardware_type: u16,
+    /// IFF_*.
+    pub(crate) flags: u32,
+    pub(crate) name: &'a [u8],
+    pub(crate) attributes: Attributes<'a>,
+}
+
+impl<'a> Link<'a> {
+    fn parse(payload: &'a [u8]) -> Option<Self> {
+        let attributes = Attributes::after(payload, LINK_HEADER_BYTES);
+        Some(Self {
+            index: u32_at(payload, 4)?,
+            hardware_type: u16_at(payload, 2)?,
+            flags: u32_at(payload, 8)?,
+            name: attributes.text(attribute::NAME)?,
+            attributes,
+        })
+    }
+
+    /// The 64-bit counters, or the 32-bit ones of a kernel without; `None` where it sends neither.
+    pub(crate) fn counters(&self) -> Option<LinkCounters> {
+        let mut counters = LinkCounters::default();
+        if let Some(bytes) = self.attributes.get(attribute::STATISTICS_64) {
+            for (at, counter) in counters.iter_mut().enumerate() {
+                *counter = u64_at(bytes, at * 8).unwrap_or_default();
+            }
+        } else {
+            let bytes = self.attributes.get(attribute::STATISTICS_32)?;
+            for (at, counter) in counters.iter_mut().enumerate() {
+                *counter = u32_at(bytes, at * 4).map_or(0, u64::from);
+            }
+        }
+        Some(counters)
+    }
+}
+
+/// Hands every link to `each`.
+///
+/// # Errors
+/// As [`Netlink::dump`].
+pub(crate) fn for_each_link(
+    socket: &mut Netlink,
+    deadline: Instant,
+    mut each: impl FnMut(&Link<'_>),
+) -> Result<(), NetlinkError> {
+    let mut request = vec![0; LINK_HEADER_BYTES];
+    push_attribute(&mut request, IFLA_EXT_MASK, &RTEXT_FILTER_SKIP_STATS.to_ne_bytes());
+    socket.dump(RTM_GETLINK, &request, deadline, |kind, payload| {
+        if kind == RTM_NEWLINK
+            && let Some(link) = Link::parse(payload)
+        {
+            each(&link);
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::collect::netlink::Protocol;
+
+    fn link(statistics: u16, value: &[u8]) -> Vec<u8> {
+        let mut payload = vec![0; LINK_HEADER_BYTES];
+        payload[4] = 7;
+        push_attribute(&mut payload, attribute::NAME, b"eth0\0");
+        push_attribute(&mut payload, statistics, value);
+        payload
+    }
+
+    #[test]
+    fn counters_of_both_widths_and_short_ones() {
+        let wide: Vec<u8> = (1..=25_u64).flat_map(u64::to_ne_bytes).collect();
+        let narrow: Vec<u8> = (1..=24_u32).flat_map(u32::to_ne_bytes).collect();
+        for (kind, value, last) in [
+            (attribute::STATISTICS_64, wide.as_slice(), 24),
+            (attribute::STATISTICS_32, &narrow, 24),
+            (attribute::STATISTICS_64, &wide[..23 * 8], 0),
+        ] {
+            let payload = link(kind, value);
+            let link = Link::parse(&payload).unwrap();
+            assert_eq!((link.index, link.name), (7, b"eth0".as_slice()));
+            let counters = link.counters().unwrap();
+            assert_eq!((counters[0], counters[22], counters[23]), (1, 23, last));
+        }
+        assert!(Link::parse(&link(attribute::MTU, &[0; 4])).unwrap().counters().is_none());
+        assert!(Link::parse(&[0; 15]).is_none());
+    }
+
+    #[test]
+    fn the_loopback_is_there() {
+        let mut names = Vec::new();
+        let deadline = Instant::now() + Duration::from_secs(20);
+        for_each_link(&mut Netlink::new(Protocol::Route), deadline, |link| {
+            assert!(link.counters().is_some());
+            names.push(link.name.to_vec());
+        })
+        .unwrap();
+        assert!(names.contains(&b"lo".to_vec()));
+    }
+}
