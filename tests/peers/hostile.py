@@ -32,7 +32,7 @@ def send_all(port, data, timeout=10.0):
             s.sendall(data)
             s.shutdown(socket.SHUT_WR)
             return s.recv(200)
-        except (ConnectionError, socket.timeout) as error:
+        except OSError as error:
             return repr(error).encode()
 
 
