@@ -1,17 +1,21 @@
 //! Runs passes: all enabled collectors once, under one deadline, into one [`Snapshot`].
 //!
-//! Passes are serial. A request within `min_interval` of the last pass's start shares its snapshot;
-//! one that arrives during a pass waits for it, and if its own time is shorter, cuts the pass short.
+//! Passes are serial. A request shares a snapshot whose pass began after the request came, or less
+//! than `min_interval` before; so any number of requests at once cost two passes. One that arrives
+//! during a pass waits for it, and if its own time is shorter, cuts the pass short.
 //! A collector that misses the deadline is left behind on its thread: its families are absent, its
 //! `node_scrape_collector_success` is 0, and it is not started again until it has returned.
+//!
+//! Invariant: what bounds threads and counts runs lives in [`Own`] and so holds over all engines, a
+//! reload while a collector hangs included.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
+use super::own::{self, Own, PassResult};
 use super::slot::{Outcome, PassRun, Run, Slot, SlotJob};
 use super::workers::Workers;
 use super::{BuildError, CollectError, Host, Options, Pass, Spec, specs};
@@ -33,12 +37,14 @@ pub struct EngineConfig {
     pub enabled: BTreeSet<&'static str>,
     /// Longest time a pass waits for a collector.
     pub timeout: Duration,
-    /// Requests closer together than this share a pass; zero: every request has its own.
+    /// Requests closer together than this share a pass; zero: only those that wait for the same one.
     pub min_interval: Duration,
     /// Most samples one collector may give in a pass.
     pub max_series: usize,
-    /// Most collector threads, stuck ones included.
+    /// Most collector threads, stuck ones and those of earlier engines included.
     pub max_threads: usize,
+    /// What counts and bounds over all engines: the same for each.
+    pub own: Arc<Own>,
 }
 
 impl Default for EngineConfig {
@@ -51,6 +57,7 @@ impl Default for EngineConfig {
             min_interval: Duration::from_secs(1),
             max_series: 100_000,
             max_threads: 32,
+            own: Arc::default(),
         }
     }
 }
@@ -73,32 +80,6 @@ impl Selection {
     }
 }
 
-/// Counts since the engine was built.
-#[derive(Debug, Default)]
-pub struct EngineStats {
-    /// Passes run.
-    pub passes: AtomicU64,
-    /// Requests that shared another's pass.
-    pub shared: AtomicU64,
-    /// Series left out because an equal one was there.
-    pub duplicates: AtomicU64,
-    /// Samples left out because a collector exceeded `max_series`.
-    pub over_limit: AtomicU64,
-    /// Samples of the last full pass.
-    pub last_series: AtomicU64,
-    /// Duration of the last full pass, microseconds.
-    pub last_duration_us: AtomicU64,
-    /// Runs that failed, by collector; a missing subject (no data) is not counted.
-    errors: BTreeMap<&'static str, AtomicU64>,
-}
-
-impl EngineStats {
-    /// Failed runs of each collector.
-    pub fn errors(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        self.errors.iter().map(|(name, n)| (*name, n.load(Ordering::Relaxed)))
-    }
-}
-
 struct Kept {
     started: Instant,
     snapshot: Arc<Snapshot>,
@@ -110,12 +91,11 @@ pub struct Engine {
     workers: Workers<SlotJob>,
     timeout: Duration,
     min_interval: Duration,
-    /// Held during a pass: passes are serial.
+    /// Held during a pass: passes are serial. The number is the last pass's.
     turn: tokio::sync::Mutex<u64>,
-    /// The running pass's deadline; a waiter with less time moves it forward.
-    deadline: watch::Sender<Instant>,
+    waiting: Waiting,
     kept: Mutex<BTreeMap<Selection, Kept>>,
-    stats: EngineStats,
+    own: Arc<Own>,
 }
 
 impl Engine {
@@ -132,22 +112,25 @@ impl Engine {
         specs: impl Iterator<Item = &'static Spec>,
         config: EngineConfig,
     ) -> Result<Self, BuildError> {
+        let own = config.own;
         let options = Arc::new(config.options);
         let slots = specs
             .map(|s| {
-                Slot::build(s, config.host.clone(), Arc::clone(&options), config.max_series).map(Arc::new)
+                own.stats().expect_collector(s.name);
+                let runs = own.runs(s.name);
+                Slot::build(s, config.host.clone(), Arc::clone(&options), config.max_series, runs)
+                    .map(Arc::new)
             })
             .collect::<Result<Vec<_>, _>>()?;
-        let errors = slots.iter().map(|s| (s.spec.name, AtomicU64::new(0))).collect();
         Ok(Self {
             slots,
-            workers: Workers::new(config.max_threads.max(1)),
+            workers: Workers::new(config.max_threads.max(1), own.stats().threads().clone()),
             timeout: config.timeout,
             min_interval: config.min_interval,
             turn: tokio::sync::Mutex::new(0),
-            deadline: watch::Sender::new(Instant::now()),
+            waiting: Waiting::default(),
             kept: Mutex::default(),
-            stats: EngineStats { errors, ..EngineStats::default() },
+            own,
         })
     }
 
@@ -156,29 +139,22 @@ impl Engine {
         self.slots.iter().map(|s| s.spec.name)
     }
 
-    /// Counts since the engine was built.
-    pub const fn stats(&self) -> &EngineStats {
-        &self.stats
-    }
-
-    /// Collector threads alive, those left behind included.
-    pub fn threads(&self) -> usize {
-        self.workers.threads()
+    /// What this engine and those before it belong to.
+    pub const fn own(&self) -> &Arc<Own> {
+        &self.own
     }
 
     /// Gathers `selection` as of `now`, within `budget` (and never longer than the timeout).
+    ///
+    /// Dropping the future leaves a pass that it runs without result; what its collectors were at is
+    /// finished on their threads.
     pub async fn gather(&self, now: Timestamp, selection: &Selection, budget: Duration) -> Arc<Snapshot> {
-        let deadline = Instant::now() + budget.min(self.timeout);
-        self.deadline.send_if_modified(|current| {
-            let sooner = deadline < *current;
-            if sooner {
-                *current = deadline;
-            }
-            sooner
-        });
+        let arrived = Instant::now();
+        let deadline = arrived + budget.min(self.timeout);
+        let _waiting = self.waiting.enter(deadline);
         let mut number = self.turn.lock().await;
-        if let Some(snapshot) = self.fresh(selection) {
-            self.stats.shared.fetch_add(1, Ordering::Relaxed);
+        if let Some(snapshot) = self.fresh(selection, arrived) {
+            self.own.stats().request_shared();
             return snapshot;
         }
         // Having waited for another's pass must not leave this one without any time.
@@ -187,14 +163,15 @@ impl Engine {
         self.pass(*number, now, selection, deadline).await
     }
 
-    fn fresh(&self, selection: &Selection) -> Option<Arc<Snapshot>> {
+    fn fresh(&self, selection: &Selection, arrived: Instant) -> Option<Arc<Snapshot>> {
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let young = |k: &&Kept| k.started.elapsed() < self.min_interval;
-        if let Some(same) = kept.get(selection).filter(young) {
+        let fresh = |k: &&Kept| k.started >= arrived || k.started.elapsed() < self.min_interval;
+        if let Some(same) = kept.get(selection).filter(fresh) {
             return Some(Arc::clone(&same.snapshot));
         }
-        let full = kept.get(&Selection::All).filter(young)?;
-        Some(Arc::new(full.snapshot.subset(|source| selection.includes(source))))
+        let full = kept.get(&Selection::All).filter(fresh)?;
+        let wanted = |source: &str| source == own::SOURCE || selection.includes(source);
+        Some(Arc::new(full.snapshot.subset(wanted)))
     }
 
     async fn pass(
@@ -208,37 +185,38 @@ impl Engine {
         let wanted: Vec<_> = self.slots.iter().filter(|s| selection.includes(s.spec.name)).collect();
         let free: Vec<_> = wanted.iter().filter(|s| s.is_free()).collect();
         let run = Arc::new(PassRun::new(number, Pass { now, deadline }, free.len()));
-        self.deadline.send_replace(deadline);
         self.workers.submit(free.iter().map(|s| SlotJob { slot: Arc::clone(s), run: Arc::clone(&run) }));
-        self.wait(&run).await;
+        self.wait(&run, started).await;
+        run.close();
 
-        let batches = wanted.iter().map(|s| (s.spec.name, self.conclude(s, s.outcome(number)))).collect();
+        let outcomes = wanted.iter().map(|s| (s.spec.name, self.conclude(s, s.outcome(number))));
+        let mut batches: Vec<_> = outcomes.collect();
+        batches.push((own::SOURCE, self.own.gather()));
         let snapshot = Arc::new(Snapshot::assemble(now, batches));
-        self.stats.passes.fetch_add(1, Ordering::Relaxed);
-        self.stats.duplicates.fetch_add(snapshot.duplicates(), Ordering::Relaxed);
-        if *selection == Selection::All {
-            self.stats.last_series.store(snapshot.series() as u64, Ordering::Relaxed);
-            let micros = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
-            self.stats.last_duration_us.store(micros, Ordering::Relaxed);
-        }
+        self.own.stats().pass_finished(&PassResult {
+            duration: started.elapsed(),
+            duplicates: snapshot.duplicates(),
+            all_series: (*selection == Selection::All).then(|| snapshot.series()),
+        });
         self.keep(selection, started, &snapshot);
         snapshot
     }
 
-    /// Until all have finished or the deadline - which a waiter may move forward - has passed.
-    async fn wait(&self, run: &PassRun) {
-        let mut deadline = self.deadline.subscribe();
+    /// Until all have finished or the first deadline of those who wait has passed, this pass's own
+    /// request among them. One that came too late gets a little time all the same.
+    async fn wait(&self, run: &PassRun, started: Instant) {
+        let mut waiting = self.waiting.subscribe();
         let finished = run.finished();
         tokio::pin!(finished);
         loop {
-            let until = *deadline.borrow_and_update();
+            let until = waiting.borrow_and_update().first_deadline().max(started + HELP_AFTER);
             if Instant::now() >= until {
                 return;
             }
             tokio::select! {
                 () = &mut finished => return,
                 () = tokio::time::sleep_until(until.into()) => return,
-                _ = deadline.changed() => {}
+                _ = waiting.changed() => {}
                 () = tokio::time::sleep(HELP_AFTER) => self.workers.add_helper(),
             }
         }
@@ -253,20 +231,19 @@ impl Engine {
                 let what = "missed the deadline and was left behind";
                 (Batch::new(), since, Err(CollectError::Other(what.to_owned())))
             }
-            Outcome::NotStarted => {
-                let what = "no thread was free for it (--collector.max-threads)";
-                (Batch::new(), Duration::ZERO, Err(CollectError::Other(what.to_owned())))
+            Outcome::NotStarted(why) => {
+                (Batch::new(), Duration::ZERO, Err(CollectError::Other(why.to_owned())))
             }
         };
-        self.stats.over_limit.fetch_add(batch.over_limit(), Ordering::Relaxed);
+        self.own.stats().over_limit(name, batch.over_limit());
         describe(&mut batch, name, result.is_ok(), duration);
         match result {
             Ok(()) => slot.say(None),
             Err(error) => {
                 let no_data = matches!(error, CollectError::NoData(_));
                 slot.say(Some((&error.to_string(), no_data)));
-                if !no_data && let Some(count) = self.stats.errors.get(name) {
-                    count.fetch_add(1, Ordering::Relaxed);
+                if !no_data {
+                    self.own.stats().collector_failed(name);
                 }
             }
         }
@@ -284,7 +261,9 @@ impl Engine {
         let Some(old) = replaced.and_then(|k| Arc::into_inner(k.snapshot)) else { return };
         for part in old.into_parts() {
             let Some(batch) = Arc::into_inner(part.batch) else { continue };
-            if let Some(slot) = self.slots.iter().find(|s| s.spec.name == part.source) {
+            if part.source == own::SOURCE {
+                self.own.recycle(batch);
+            } else if let Some(slot) = self.slots.iter().find(|s| s.spec.name == part.source) {
                 slot.recycle(batch);
             }
         }
@@ -301,6 +280,57 @@ fn describe(batch: &mut Batch, collector: &str, success: bool, duration: Duratio
     let help = "Whether the collector succeeded in this pass.";
     let family = batch.family("node_scrape_collector_success", help, Kind::Gauge);
     batch.sample(family, &labels, f64::from(u8::from(success)));
+}
+
+/// The deadlines of all requests that wait for a pass.
+#[derive(Debug, Default)]
+struct Waiting {
+    deadlines: watch::Sender<Deadlines>,
+}
+
+#[derive(Debug, Default)]
+struct Deadlines {
+    next_ticket: u64,
+    by_ticket: BTreeMap<u64, Instant>,
+}
+
+impl Deadlines {
+    /// Now if nobody waits.
+    fn first_deadline(&self) -> Instant {
+        self.by_ticket.values().min().copied().unwrap_or_else(Instant::now)
+    }
+}
+
+impl Waiting {
+    /// Counts until the ticket is dropped.
+    fn enter(&self, deadline: Instant) -> Ticket<'_> {
+        let mut number = 0;
+        self.deadlines.send_modify(|d| {
+            number = d.next_ticket;
+            d.next_ticket += 1;
+            d.by_ticket.insert(number, deadline);
+        });
+        Ticket { waiting: self, number }
+    }
+
+    fn subscribe(&self) -> watch::Receiver<Deadlines> {
+        self.deadlines.subscribe()
+    }
+}
+
+struct Ticket<'a> {
+    waiting: &'a Waiting,
+    number: u64,
+}
+
+impl Drop for Ticket<'_> {
+    fn drop(&mut self) {
+        // Those who wait for the others' deadlines need not hear that one left.
+        self.waiting.deadlines.send_if_modified(|d| {
+            d.by_ticket.remove(&self.number);
+            false
+        });
+    }
 }
 
 #[cfg(test)]

@@ -50,6 +50,10 @@ fn success(snapshot: &Snapshot, collector: &str) -> Option<f64> {
     value(snapshot, "node_scrape_collector_success", collector)
 }
 
+fn threads(engine: &Engine) -> i64 {
+    engine.own().stats().threads().get()
+}
+
 const LONG: Duration = Duration::from_secs(60);
 
 /// A door that collectors of one test wait at.
@@ -86,7 +90,7 @@ async fn a_collector_that_hangs_is_left_behind_once_and_taken_back() {
         assert_eq!(value(&snapshot, "hung", ""), None);
         assert_eq!((success(&snapshot, "good"), value(&snapshot, "good", "")), (Some(1.0), Some(1.0)));
     }
-    assert!(engine.threads() <= 3, "one stuck, one or two at work: {}", engine.threads());
+    assert!(threads(&engine) <= 3, "one stuck, one or two at work: {}", threads(&engine));
     door.open();
     loop {
         let snapshot = engine.gather(NOW, &Selection::All, LONG).await;
@@ -131,8 +135,9 @@ async fn a_panic_and_an_error_cost_only_their_own() {
         }
         assert_eq!(value(&snapshot, "partial", ""), Some(7.0));
     }
-    let errors: Vec<_> = engine.stats().errors().collect();
-    assert_eq!(errors, [("empty", 0), ("fails", 2), ("good", 0), ("panics", 2)]);
+    for (name, want) in [("empty", 0), ("fails", 2), ("good", 0), ("panics", 2)] {
+        assert_eq!(engine.own().stats().errors(name), want, "{name}");
+    }
 }
 
 #[tokio::test]
@@ -149,7 +154,130 @@ async fn scrapes_within_the_interval_share_a_pass_and_its_subset() {
     let subset = engine.gather(NOW, &only, LONG).await;
     assert_eq!((value(&subset, "good", ""), value(&subset, "other", "")), (Some(1.0), None));
     assert_eq!(success(&subset, "other"), None);
-    assert_eq!(engine.stats().passes.load(Ordering::Relaxed), 1);
+    assert_eq!(engine.own().stats().passes(), 1);
+}
+
+#[tokio::test]
+async fn requests_that_wait_for_one_pass_share_the_next() {
+    static DOOR: OnceLock<Door> = OnceLock::new();
+    let door = DOOR.get_or_init(Door::default);
+    let slow = fake!("slow", |_| {
+        DOOR.get_or_init(Door::default).wait();
+        Ok(())
+    });
+    let engine = engine(vec![slow], |c| c.timeout = LONG);
+    let request = || engine.gather(NOW, &Selection::All, LONG);
+    let open_when_all_wait = async {
+        while engine.waiting.subscribe().borrow().by_ticket.len() < 5 {
+            tokio::task::yield_now().await;
+        }
+        door.open();
+    };
+    tokio::join!(request(), request(), request(), request(), request(), open_when_all_wait);
+    assert_eq!((engine.own().stats().passes(), engine.own().stats().shared()), (2, 3));
+    request().await;
+    assert_eq!(engine.own().stats().passes(), 3, "one that comes later is answered afresh");
+}
+
+#[tokio::test]
+async fn our_own_part_is_in_every_selection_and_survives_a_reload() {
+    let own = Arc::<Own>::default();
+    for (passes_before, interval) in [(0.0, LONG), (1.0, LONG), (2.0, Duration::ZERO)] {
+        let engine = engine(vec![good()], |c| {
+            c.own = Arc::clone(&own);
+            c.min_interval = interval;
+        });
+        let none = Selection::Only(BTreeSet::new());
+        for selection in [&Selection::All, &none] {
+            let snapshot = engine.gather(NOW, selection, LONG).await;
+            let passes = value(&snapshot, "outrigger_collect_passes_total", "");
+            let made_anew = *selection == none && interval.is_zero();
+            assert_eq!(passes, Some(passes_before + f64::from(u8::from(made_anew))));
+            assert!(value(&snapshot, "process_resident_memory_bytes", "").is_some());
+        }
+    }
+}
+
+#[tokio::test]
+async fn reloads_while_a_collector_hangs_leave_few_threads_behind() {
+    static DOOR: OnceLock<Door> = OnceLock::new();
+    let hung = fake!("hung", |_| {
+        DOOR.get_or_init(Door::default).wait();
+        Ok(())
+    });
+    let own = Arc::<Own>::default();
+    let new_engine = || engine(vec![hung, good()], |c| c.own = Arc::clone(&own));
+    for _ in 0..10 {
+        let engine = new_engine();
+        let snapshot = engine.gather(NOW, &Selection::All, Duration::from_millis(30)).await;
+        assert_eq!((success(&snapshot, "hung"), success(&snapshot, "good")), (Some(0.0), Some(1.0)));
+    }
+    let stuck = || own.runs("hung").load(std::sync::atomic::Ordering::Acquire);
+    assert_eq!(stuck(), 2);
+    DOOR.get_or_init(Door::default).open();
+    let engine = new_engine();
+    while success(&*engine.gather(NOW, &Selection::All, LONG).await, "hung") == Some(0.0) {}
+    while stuck() > 0 || threads(&engine) > 2 {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn jobs_do_not_pile_up_while_every_thread_is_stuck() {
+    static DOOR: OnceLock<Door> = OnceLock::new();
+    let hung = fake!("a_hung", |_| {
+        DOOR.get_or_init(Door::default).wait();
+        Ok(())
+    });
+    let engine = engine(vec![hung, good()], |c| c.max_threads = 1);
+    for _ in 0..5 {
+        let snapshot = engine.gather(NOW, &Selection::All, Duration::from_millis(20)).await;
+        assert_eq!((success(&snapshot, "a_hung"), success(&snapshot, "good")), (Some(0.0), Some(0.0)));
+        assert_eq!(engine.workers.queued(), 1, "only the last pass's");
+    }
+    DOOR.get_or_init(Door::default).open();
+    while success(&*engine.gather(NOW, &Selection::All, LONG).await, "good") == Some(0.0) {}
+    assert_eq!(threads(&engine), 1);
+}
+
+#[tokio::test]
+async fn a_dropped_request_leaves_the_engine_at_work() {
+    static DOOR: OnceLock<Door> = OnceLock::new();
+    let slow = fake!("slow", |_| {
+        DOOR.get_or_init(Door::default).wait();
+        Ok(())
+    });
+    let engine = engine(vec![slow], |c| c.timeout = LONG);
+    let mut abandoned = Box::pin(engine.gather(NOW, &Selection::All, LONG));
+    let polled = std::future::poll_fn(|cx| std::task::Poll::Ready(abandoned.as_mut().poll(cx))).await;
+    assert!(polled.is_pending());
+    drop(abandoned);
+    assert!(engine.waiting.subscribe().borrow().by_ticket.is_empty());
+    DOOR.get_or_init(Door::default).open();
+    while success(&*engine.gather(NOW, &Selection::All, LONG).await, "slow") == Some(0.0) {}
+}
+
+#[tokio::test]
+async fn a_collector_that_panics_is_made_anew_and_may_fail_to_be() {
+    static BUILT: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
+    static SPEC: Spec = Spec {
+        name: "torn",
+        on_by_default: true,
+        help: "",
+        flags: &[],
+        build: |_, _| match BUILT.fetch_add(1, std::sync::atomic::Ordering::AcqRel) {
+            0 => Ok(Box::new(Fake(|_| panic!("on purpose")))),
+            1 => Err(BuildError { collector: "torn", what: "not now".to_owned() }),
+            2 => panic!("on purpose, while being made"),
+            _ => Ok(Box::new(Fake(|_| Ok(())))),
+        },
+    };
+    let engine = engine(vec![&SPEC, good()], |_| {});
+    for want in [0.0, 0.0, 0.0, 1.0, 1.0] {
+        let snapshot = engine.gather(NOW, &Selection::All, LONG).await;
+        assert_eq!((success(&snapshot, "torn"), success(&snapshot, "good")), (Some(want), Some(1.0)));
+    }
+    assert_eq!(BUILT.load(std::sync::atomic::Ordering::Acquire), 4);
 }
 
 #[tokio::test]
@@ -163,7 +291,7 @@ async fn a_flood_is_cut_and_counted() {
     let engine = engine(vec![flood, good()], |c| c.max_series = 10);
     let snapshot = engine.gather(NOW, &Selection::All, LONG).await;
     assert_eq!(snapshot.families().find(|f| f.name() == "flood").map(|f| f.samples().count()), Some(10));
-    assert_eq!(engine.stats().over_limit.load(Ordering::Relaxed), 990);
+    assert_eq!(engine.own().stats().samples_over_limit("flood"), 990);
 }
 
 #[tokio::test]

@@ -63,7 +63,9 @@ struct Kept {
 #[derive(Debug)]
 pub struct Files {
     kept: FxHashMap<PathBuf, Kept>,
+    /// All of it initialised; what was read last fills its first `filled` bytes.
     buffer: Vec<u8>,
+    filled: usize,
     pass: u32,
     budget: Arc<DescriptorBudget>,
 }
@@ -71,7 +73,7 @@ pub struct Files {
 impl Files {
     /// No file yet; descriptors are drawn from `budget`.
     pub fn new(budget: Arc<DescriptorBudget>) -> Self {
-        Self { kept: FxHashMap::default(), buffer: Vec::new(), pass: 0, budget }
+        Self { kept: FxHashMap::default(), buffer: Vec::new(), filled: 0, pass: 0, budget }
     }
 
     /// Call at the start of each pass: closes what has not been used for long.
@@ -95,7 +97,7 @@ impl Files {
     /// What the system says; `FileTooLarge` beyond [`MAX_FILE_BYTES`].
     pub fn read(&mut self, path: &Path) -> io::Result<&[u8]> {
         self.read_kept(path, false)?;
-        Ok(&self.buffer)
+        Ok(self.last_read())
     }
 
     /// A sysfs attribute with surrounding white space trimmed: one page at most, one `pread`.
@@ -104,7 +106,7 @@ impl Files {
     /// What the system says.
     pub fn attribute(&mut self, path: &Path) -> io::Result<&[u8]> {
         self.read_kept(path, true)?;
-        Ok(self.buffer.trim_ascii())
+        Ok(self.last_read().trim_ascii())
     }
 
     /// The whole file, opened for this read only. For files that are replaced rather than changed.
@@ -113,21 +115,26 @@ impl Files {
     /// As [`Self::read`].
     pub fn read_once(&mut self, path: &Path) -> io::Result<&[u8]> {
         let file = open(path)?;
-        read_all(&file, &mut self.buffer, false)?;
-        Ok(&self.buffer)
+        self.filled = read_all(&file, &mut self.buffer, false)?;
+        Ok(self.last_read())
+    }
+
+    fn last_read(&self) -> &[u8] {
+        self.buffer.get(..self.filled).unwrap_or_default()
     }
 
     fn read_kept(&mut self, path: &Path, one_page: bool) -> io::Result<()> {
         if let Some(kept) = self.kept.get_mut(path) {
             kept.last_pass = self.pass;
-            if read_all(&kept.file, &mut self.buffer, one_page).is_ok() {
+            if let Ok(filled) = read_all(&kept.file, &mut self.buffer, one_page) {
+                self.filled = filled;
                 return Ok(());
             }
             self.kept.remove(path);
             self.budget.give_back();
         }
         let file = open(path)?;
-        read_all(&file, &mut self.buffer, one_page)?;
+        self.filled = read_all(&file, &mut self.buffer, one_page)?;
         if self.budget.take() {
             self.kept.insert(path.to_path_buf(), Kept { file, last_pass: self.pass });
         }
@@ -150,13 +157,11 @@ fn open(path: &Path) -> io::Result<File> {
     std::fs::OpenOptions::new().read(true).custom_flags(flags).open(path)
 }
 
-/// Reads from offset 0 to the end. A seq_file may return less than asked before its end, so only
-/// `one_page` attributes stop at a short read.
-fn read_all(file: &File, buffer: &mut Vec<u8>, one_page: bool) -> io::Result<()> {
+/// Reads from offset 0 to the end; returns how much of the buffer that filled. A seq_file may return
+/// less than asked before its end, so only `one_page` attributes stop at a short read.
+fn read_all(file: &File, buffer: &mut Vec<u8>, one_page: bool) -> io::Result<usize> {
     if buffer.len() < ATTRIBUTE_BYTES * 2 {
-        buffer.resize(buffer.capacity().max(ATTRIBUTE_BYTES * 2), 0);
-    } else {
-        buffer.resize(buffer.capacity(), 0);
+        buffer.resize(ATTRIBUTE_BYTES * 2, 0);
     }
     let mut filled = 0;
     loop {
@@ -170,12 +175,10 @@ fn read_all(file: &File, buffer: &mut Vec<u8>, one_page: bool) -> io::Result<()>
         };
         filled += n;
         if n == 0 || (one_page && filled < ATTRIBUTE_BYTES) {
-            buffer.truncate(filled);
-            return Ok(());
+            return Ok(filled);
         }
         if filled >= MAX_FILE_BYTES {
-            buffer.clear();
-            buffer.shrink_to(ATTRIBUTE_BYTES * 2);
+            *buffer = Vec::new();
             return Err(io::Error::from(io::ErrorKind::FileTooLarge));
         }
         if filled == buffer.len() {

@@ -15,6 +15,7 @@ pub mod host;
 mod host_paths;
 mod links;
 mod netlink;
+pub mod own;
 pub mod parse;
 mod slot;
 mod spec;
@@ -22,10 +23,11 @@ mod workers;
 
 use std::time::Instant;
 
-pub use engine::{Engine, EngineConfig, EngineStats, Selection};
+pub use engine::{Engine, EngineConfig, Selection};
 pub use error::{BuildError, CollectError, OptionError};
 pub use files::{DescriptorBudget, Files};
 pub use host_paths::{Host, HostPaths};
+pub use own::{BuildInfo, EngineStats, Own};
 pub use spec::{Build, Flag, FlagKind, NameFilter, Options, Spec, specs};
 
 use crate::model::{Batch, Timestamp};

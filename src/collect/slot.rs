@@ -1,6 +1,7 @@
 //! One collector's place in the engine: who holds it now, and what its last run gave.
 
 use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -9,6 +10,10 @@ use tokio::sync::Notify;
 use super::workers::Job;
 use super::{BuildError, CollectError, Collector, Host, Options, Pass, Spec};
 use crate::model::Batch;
+
+/// Runs of one collector at once, over all engines. More than one, so that a reload replaces a
+/// collector that hangs; not many, so that reloads do not pile up threads in whatever it hangs in.
+const RUNS_AT_ONCE: usize = 2;
 
 /// What one run of a collector gave.
 pub(super) struct Run {
@@ -21,31 +26,37 @@ pub(super) struct Run {
 pub(super) struct PassRun {
     pub(super) number: u64,
     pub(super) pass: Pass,
-    remaining: std::sync::atomic::AtomicUsize,
+    remaining: AtomicUsize,
     done: Notify,
+    closed: AtomicBool,
 }
 
 impl PassRun {
     pub(super) fn new(number: u64, pass: Pass, collectors: usize) -> Self {
-        Self { number, pass, remaining: collectors.into(), done: Notify::new() }
+        Self { number, pass, remaining: collectors.into(), done: Notify::new(), closed: false.into() }
+    }
+
+    /// Its results are about to be taken: nothing may be started for it any more.
+    pub(super) fn close(&self) {
+        self.closed.store(true, Ordering::Release);
     }
 
     fn finish_one(&self) {
-        if self.remaining.fetch_sub(1, std::sync::atomic::Ordering::AcqRel) == 1 {
+        if self.remaining.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.done.notify_one();
         }
     }
 
     /// Returns when every collector of the pass has finished.
     pub(super) async fn finished(&self) {
-        if self.remaining.load(std::sync::atomic::Ordering::Acquire) > 0 {
+        if self.remaining.load(Ordering::Acquire) > 0 {
             self.done.notified().await;
         }
     }
 }
 
 struct Cell {
-    /// `None` while a thread runs it.
+    /// `None` while a thread runs it, and after a panic: it is made anew for the next run.
     collector: Option<Box<dyn Collector>>,
     /// When the run in progress began, and in which pass.
     running: Option<(u64, Instant)>,
@@ -60,6 +71,8 @@ pub(super) struct Slot {
     host: Host,
     options: Arc<Options>,
     max_series: usize,
+    /// Runs of this collector in progress, those of other engines included.
+    runs: Arc<AtomicUsize>,
     cell: Mutex<Cell>,
 }
 
@@ -69,8 +82,8 @@ pub(super) enum Outcome {
     Ran(Run),
     /// It runs since `Duration`, in this pass or an earlier one, and was left behind.
     LeftBehind(Duration),
-    /// No thread was free for it.
-    NotStarted,
+    /// It was not started, because of this.
+    NotStarted(&'static str),
 }
 
 impl Slot {
@@ -79,11 +92,12 @@ impl Slot {
         host: Host,
         options: Arc<Options>,
         max_series: usize,
+        runs: Arc<AtomicUsize>,
     ) -> Result<Self, BuildError> {
         let collector = (spec.build)(&host, &options)?;
         let cell =
             Cell { collector: Some(collector), running: None, finished: None, spare: None, said: None };
-        Ok(Self { spec, host, options, max_series, cell: Mutex::new(cell) })
+        Ok(Self { spec, host, options, max_series, runs, cell: Mutex::new(cell) })
     }
 
     fn lock(&self) -> MutexGuard<'_, Cell> {
@@ -92,7 +106,7 @@ impl Slot {
 
     /// Whether it can be started: not if an earlier pass left it behind.
     pub(super) fn is_free(&self) -> bool {
-        self.lock().collector.is_some()
+        self.lock().running.is_none()
     }
 
     /// Gives a batch back for its buffers.
@@ -108,7 +122,14 @@ impl Slot {
             Some((_, stale)) => cell.spare = Some(stale.batch),
             None => {}
         }
-        cell.running.map_or(Outcome::NotStarted, |(_, since)| Outcome::LeftBehind(since.elapsed()))
+        if let Some((_, since)) = cell.running {
+            return Outcome::LeftBehind(since.elapsed());
+        }
+        Outcome::NotStarted(if self.runs.load(Ordering::Acquire) < RUNS_AT_ONCE {
+            "no thread was free for it (--collector.max-threads)"
+        } else {
+            "runs of it from before a reload have still not returned"
+        })
     }
 
     /// Logs a result when it differs from the last one; `NoData` only at debug level.
@@ -134,32 +155,69 @@ impl Slot {
     }
 
     fn run(&self, run: &PassRun) {
-        let (mut collector, mut batch) = {
-            let mut cell = self.lock();
-            let Some(collector) = cell.collector.take() else { return };
-            cell.running = Some((run.number, Instant::now()));
-            if let Some((_, stale)) = cell.finished.take() {
-                cell.spare.get_or_insert(stale.batch);
-            }
-            (collector, cell.spare.take().unwrap_or_default())
-        };
+        let Some(begun) = self.begin(run) else { return };
+        let Begun { collector, mut batch, permit } = begun;
         batch.clear();
         batch.set_limit(self.max_series);
         let start = Instant::now();
-        let caught = std::panic::catch_unwind(AssertUnwindSafe(|| collector.collect(&run.pass, &mut batch)));
-        let duration = start.elapsed();
-        let (collector, result) = match caught {
-            Ok(result) => (Some(collector), result),
-            // Its state may be torn: a new one takes its place.
-            Err(_) => (
-                (self.spec.build)(&self.host, &self.options).ok(),
-                Err(CollectError::Other("the collector panicked; please report this".to_owned())),
-            ),
+        let collect = || {
+            let made = collector.map_or_else(|| (self.spec.build)(&self.host, &self.options), Ok);
+            let mut collector = made.map_err(|e| CollectError::Other(e.to_string()))?;
+            let result = collector.collect(&run.pass, &mut batch);
+            Ok((collector, result))
         };
+        let (collector, result) = match std::panic::catch_unwind(AssertUnwindSafe(collect)) {
+            Ok(Ok((collector, result))) => (Some(collector), result),
+            Ok(Err(not_built)) => (None, Err(not_built)),
+            // Its state may be torn: it was dropped while unwinding.
+            Err(_) => {
+                (None, Err(CollectError::Other("the collector panicked; please report this".to_owned())))
+            }
+        };
+        let duration = start.elapsed();
+        drop(permit);
         let mut cell = self.lock();
         cell.collector = collector;
         cell.running = None;
         cell.finished = Some((run.number, Run { batch, duration, result }));
+    }
+
+    /// Takes the collector for a run, unless the pass is over, another run has it, or too many runs
+    /// of it are stuck.
+    fn begin(&self, run: &PassRun) -> Option<Begun> {
+        let mut cell = self.lock();
+        if cell.running.is_some() || run.closed.load(Ordering::Acquire) {
+            return None;
+        }
+        let permit = RunPermit::take(&self.runs)?;
+        cell.running = Some((run.number, Instant::now()));
+        if let Some((_, stale)) = cell.finished.take() {
+            cell.spare.get_or_insert(stale.batch);
+        }
+        Some(Begun { collector: cell.collector.take(), batch: cell.spare.take().unwrap_or_default(), permit })
+    }
+}
+
+struct Begun {
+    collector: Option<Box<dyn Collector>>,
+    batch: Batch,
+    permit: RunPermit,
+}
+
+/// One of the runs that a collector may have at once.
+struct RunPermit(Arc<AtomicUsize>);
+
+impl RunPermit {
+    fn take(runs: &Arc<AtomicUsize>) -> Option<Self> {
+        let one_more = |n: usize| (n < RUNS_AT_ONCE).then_some(n + 1);
+        runs.fetch_update(Ordering::AcqRel, Ordering::Acquire, one_more).ok()?;
+        Some(Self(Arc::clone(runs)))
+    }
+}
+
+impl Drop for RunPermit {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
     }
 }
 

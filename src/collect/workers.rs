@@ -3,11 +3,15 @@
 //! One thread runs a whole pass, because a wake-up costs more than most collectors. Only when a pass
 //! makes no headway does [`Workers::add_helper`] put another thread on the queue: concurrency where
 //! something is slow, one context switch where nothing is. A thread stuck in a collector is simply
-//! one less; a helper takes its place. Bound: `max_threads`; threads idle for long end.
+//! one less; a helper takes its place. Bounds: `max_threads` over all pools that count in the same
+//! gauge; a queue that holds one pass at most. Threads idle for long end.
 
 use std::collections::VecDeque;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+
+use prometheus_client::metrics::gauge::Gauge;
 
 /// How long a thread waits for work before it ends.
 const IDLE: Duration = Duration::from_secs(60);
@@ -20,7 +24,6 @@ pub(super) trait Job: Send + 'static {
 
 struct Queue<J> {
     jobs: VecDeque<J>,
-    threads: usize,
     idle: usize,
     closed: bool,
 }
@@ -28,7 +31,6 @@ struct Queue<J> {
 struct Shared<J> {
     queue: Mutex<Queue<J>>,
     wake: Condvar,
-    max_threads: usize,
 }
 
 impl<J> Shared<J> {
@@ -40,47 +42,76 @@ impl<J> Shared<J> {
 /// The pool.
 pub(super) struct Workers<J: Job> {
     shared: Arc<Shared<J>>,
+    max_threads: usize,
+    threads: Gauge,
 }
 
 impl<J: Job> Workers<J> {
-    pub(super) fn new(max_threads: usize) -> Self {
-        let queue = Queue { jobs: VecDeque::new(), threads: 0, idle: 0, closed: false };
-        Self { shared: Arc::new(Shared { queue: Mutex::new(queue), wake: Condvar::new(), max_threads }) }
+    /// No thread yet; at most `max_threads` of all that `threads` counts, others' included.
+    pub(super) fn new(max_threads: usize, threads: Gauge) -> Self {
+        let queue = Queue { jobs: VecDeque::new(), idle: 0, closed: false };
+        let shared = Arc::new(Shared { queue: Mutex::new(queue), wake: Condvar::new() });
+        Self { shared, max_threads, threads }
     }
 
-    /// Queues the jobs and wakes one thread for all of them.
+    /// Queues the jobs and wakes one thread for all of them. Jobs still queued from before, because
+    /// every thread is stuck, have lost their purpose and are dropped.
     pub(super) fn submit(&self, jobs: impl IntoIterator<Item = J>) {
-        self.shared.lock().jobs.extend(jobs);
+        let mut queue = self.shared.lock();
+        queue.jobs.clear();
+        queue.jobs.extend(jobs);
+        drop(queue);
         self.add_helper();
     }
 
     /// Puts one more thread on the queue, unless it is empty or the bound is reached.
     pub(super) fn add_helper(&self) {
-        let mut queue = self.shared.lock();
+        let queue = self.shared.lock();
         if queue.jobs.is_empty() {
             return;
         }
         if queue.idle > 0 {
             self.shared.wake.notify_one();
-        } else if queue.threads < self.shared.max_threads {
-            queue.threads += 1;
-            drop(queue);
-            self.start_thread();
+            return;
+        }
+        drop(queue);
+        if let Some(alive) = Alive::one_more(&self.threads, self.max_threads) {
+            self.start_thread(alive);
         }
     }
 
-    /// Threads alive now, stuck ones included.
-    pub(super) fn threads(&self) -> usize {
-        self.shared.lock().threads
+    #[cfg(test)]
+    pub(super) fn queued(&self) -> usize {
+        self.shared.lock().jobs.len()
     }
 
-    fn start_thread(&self) {
+    fn start_thread(&self, alive: Alive) {
         let shared = Arc::clone(&self.shared);
-        let started = std::thread::Builder::new().name("collect".into()).spawn(move || work(&shared));
-        if let Err(error) = started {
-            self.shared.lock().threads -= 1;
+        let work = move || {
+            let _alive = alive;
+            work(&shared);
+        };
+        if let Err(error) = std::thread::Builder::new().name("collect".into()).spawn(work) {
             tracing::error!(%error, "cannot start a collector thread; the pass goes on with those there are");
         }
+    }
+}
+
+/// A thread, counted until this is dropped, also by a panic.
+struct Alive(Gauge);
+
+impl Alive {
+    fn one_more(threads: &Gauge, most: usize) -> Option<Self> {
+        let most = i64::try_from(most).unwrap_or(i64::MAX);
+        let count = threads.inner();
+        count.fetch_update(Ordering::AcqRel, Ordering::Acquire, |n| (n < most).then_some(n + 1)).ok()?;
+        Some(Self(threads.clone()))
+    }
+}
+
+impl Drop for Alive {
+    fn drop(&mut self) {
+        self.0.dec();
     }
 }
 
@@ -104,17 +135,16 @@ fn work<J: Job>(shared: &Shared<J>) {
             continue;
         }
         if queue.closed {
-            break;
+            return;
         }
         queue.idle += 1;
         let (woken, wait) = shared.wake.wait_timeout(queue, IDLE).unwrap_or_else(PoisonError::into_inner);
         queue = woken;
         queue.idle -= 1;
         if wait.timed_out() && queue.jobs.is_empty() {
-            break;
+            return;
         }
     }
-    queue.threads -= 1;
 }
 
 #[cfg(test)]
@@ -138,7 +168,8 @@ mod tests {
 
     #[test]
     fn a_blocked_thread_is_replaced_within_the_bound() {
-        let workers = Workers::new(2);
+        let threads = Gauge::default();
+        let workers = Workers::new(2, threads.clone());
         let (release, blocked) = mpsc::sync_channel(1);
         let (to, said) = mpsc::sync_channel(1);
         workers.submit([TestJob::Block(blocked), TestJob::Say(to.clone(), 1)]);
@@ -147,7 +178,7 @@ mod tests {
         let (release_2, blocked_2) = mpsc::sync_channel(1);
         workers.submit([TestJob::Block(blocked_2), TestJob::Say(to, 2)]);
         workers.add_helper();
-        assert_eq!(workers.threads(), 2);
+        assert_eq!(threads.get(), 2);
         drop((release, release_2));
         assert_eq!(said.recv(), Ok(2));
     }

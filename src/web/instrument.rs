@@ -102,7 +102,7 @@ impl Default for Inner {
 }
 
 impl HttpMetrics {
-    /// Adds all of them to a registry.
+    /// Adds what is ours alone to a registry.
     pub fn register(&self, registry: &mut Registry) {
         let inner = &self.0;
         registry.register(
@@ -135,6 +135,11 @@ impl HttpMetrics {
             "HTTP connections ended, by reason",
             inner.closed.clone(),
         );
+    }
+
+    /// Adds the `promhttp_*` families, which `--web.disable-exporter-metrics` leaves out.
+    pub fn register_exporter_metrics(&self, registry: &mut Registry) {
+        let inner = &self.0;
         registry.register(
             "promhttp_metric_handler_requests",
             "Scrapes answered, by status",

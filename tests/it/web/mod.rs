@@ -79,6 +79,7 @@ impl Running {
     pub(crate) fn metric(&self, series: &str) -> Option<f64> {
         let mut registry = Registry::default();
         self.metrics.register(&mut registry);
+        self.metrics.register_exporter_metrics(&mut registry);
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
         let line = text.lines().find_map(|l| l.strip_prefix(series)?.strip_prefix(' ').map(str::to_owned));
