@@ -122,6 +122,11 @@ impl Activity {
         self.evicted.notify_one();
     }
 
+    /// Resolves when it has been asked to.
+    pub(super) async fn evicted(&self) {
+        self.evicted.notified().await;
+    }
+
     fn on_read(&self) {
         let mut state = self.state();
         if state.requests.is_empty() {
@@ -377,7 +382,7 @@ struct Guarded<'a, C> {
 impl<C: Future<Output = hyper::Result<()>>> Guarded<'_, C> {
     async fn run(mut self, finish: impl Fn(Pin<&mut C>)) -> End {
         let mut stopping = pin!(stopped(self.stop));
-        let mut evicted = pin!(self.activity.evicted.notified());
+        let mut evicted = pin!(self.activity.evicted());
         let mut timer = pin!(tokio::time::sleep(self.limits.header_timeout));
         let mut draining = false;
         std::future::poll_fn(|cx| {

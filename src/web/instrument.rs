@@ -44,6 +44,7 @@ struct Inner {
     metrics_requests: Family<CodeLabel, Counter>,
     metrics_in_flight: Gauge,
     metrics_errors: Family<CauseLabel, Counter>,
+    web_config_successful: Gauge,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -89,6 +90,7 @@ impl Default for Inner {
             metrics_requests: Family::default(),
             metrics_in_flight: Gauge::default(),
             metrics_errors: Family::default(),
+            web_config_successful: Gauge::default(),
         };
         // A rate needs the zero before the first error.
         for code in [200, 500, 503] {
@@ -155,6 +157,11 @@ impl HttpMetrics {
             "Errors while answering scrapes, by cause",
             inner.metrics_errors.clone(),
         );
+        registry.register(
+            "outrigger_web_config_last_reload_successful",
+            "Whether the web configuration file and its certificates were good when last read",
+            inner.web_config_successful.clone(),
+        );
     }
 
     pub(super) fn connection_opened(&self) -> OpenConnection {
@@ -176,6 +183,10 @@ impl HttpMetrics {
 
     pub(super) fn scrape_answered(&self, status: StatusCode) {
         self.0.metrics_requests.get_or_create(&CodeLabel { code: status.as_u16() }).inc();
+    }
+
+    pub(super) fn web_config_loaded(&self, good: bool) {
+        self.0.web_config_successful.set(i64::from(good));
     }
 
     pub(super) fn encoding_failed(&self) {

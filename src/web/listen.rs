@@ -10,14 +10,15 @@ use std::fmt;
 use std::fs;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use rustix::fs::Mode;
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockopt};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use rustix::net::{AddressFamily, RecvFlags, SocketAddrUnix, SocketFlags, SocketType, sockopt};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
 use super::ListenAddress;
@@ -201,6 +202,22 @@ impl Drop for SocketFile {
 pub(super) enum Stream {
     Tcp(TcpStream),
     Unix(UnixStream),
+}
+
+impl Stream {
+    /// Waits for the first byte without taking it.
+    pub(super) async fn first_byte(&self) -> io::Result<u8> {
+        let mut byte = [0];
+        let peek = |fd: BorrowedFd<'_>, byte: &mut [u8]| -> io::Result<usize> {
+            Ok(rustix::net::recv(fd, byte, RecvFlags::PEEK)?.0)
+        };
+        let count = match self {
+            Self::Tcp(s) => s.async_io(Interest::READABLE, || peek(s.as_fd(), &mut byte)).await?,
+            Self::Unix(s) => s.async_io(Interest::READABLE, || peek(s.as_fd(), &mut byte)).await?,
+        };
+        let [byte] = byte;
+        if count == 0 { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(byte) }
+    }
 }
 
 impl AsyncRead for Stream {

@@ -8,19 +8,26 @@
 //! configuration.
 
 mod address;
+mod auth;
 mod body;
+mod config_file;
 mod connection;
+mod gate;
+mod handshake;
 mod instrument;
 mod limits;
 mod listen;
 mod pages;
+mod rate;
 mod scrape;
 mod server;
 mod state;
+mod tls;
+mod watched_files;
 
 pub use address::{AddressError, ListenAddress};
 pub use instrument::HttpMetrics;
 pub use limits::Limits;
 pub use listen::BoundAddress;
-pub use server::{Drained, Server};
+pub use server::{Drained, Server, check_config_file};
 pub use state::{Readiness, ReloadHandle, ReloadRequest, ReloadRequests, WebConfig, WebError, WebState};

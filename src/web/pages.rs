@@ -12,11 +12,12 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, get, on};
 
 use super::body::{self, BodyLimits};
+use super::gate::{self, Gate};
 use super::scrape::{self, Scrapes};
 use super::{WebConfig, WebState, instrument};
 
-/// All routes, instrumented.
-pub(super) fn router(config: &WebConfig, state: WebState) -> Router {
+/// All routes, instrumented and guarded.
+pub(super) fn router(config: &WebConfig, state: WebState, gate: Arc<Gate>) -> Router {
     let metrics = state.metrics.clone();
     let scrapes = Scrapes::new(&state, &config.limits);
     let landing = (config.metrics_path != "/").then(|| landing_page(&config.metrics_path, &state.version));
@@ -34,6 +35,7 @@ pub(super) fn router(config: &WebConfig, state: WebState) -> Router {
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(from_fn_with_state(BodyLimits::from(&config.limits), body::discard))
+        .layer(from_fn_with_state(gate, gate::guard))
         .layer(from_fn_with_state(metrics, instrument::observe))
         .with_state(state)
 }

@@ -8,6 +8,7 @@
 use std::collections::HashMap;
 use std::future::Future;
 use std::io;
+use std::path::Path;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,8 +18,12 @@ use axum::Router;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tracing::{debug, info, warn};
 
+use super::config_file::Protection;
 use super::connection::{self, Activity, End, Protocol, WatchedStream};
+use super::gate::Gate;
+use super::handshake::handshake;
 use super::listen::{BoundAddress, Listener, Stream};
+use super::watched_files::WatchedFiles;
 use super::{HttpMetrics, Limits, WebConfig, WebError, WebState, pages};
 
 /// How long accepting pauses when the machine is out of descriptors or memory.
@@ -48,9 +53,10 @@ impl Server {
     /// Binds every address of `config`; nothing is answered before [`Server::serve`].
     ///
     /// # Errors
-    /// The first address that cannot be listened on.
+    /// What is wrong with the web configuration file; the first address that cannot be listened on.
     pub async fn bind(config: WebConfig, state: WebState) -> Result<Self, WebError> {
         config.check()?;
+        let gate = Arc::new(open_gate(&config, &state).await?);
         let mut listeners = Vec::with_capacity(config.listen.len());
         let mut addresses = Vec::with_capacity(config.listen.len());
         for address in &config.listen {
@@ -61,9 +67,9 @@ impl Server {
         }
         let limits = Limits { max_connections: connection_limit(&config.limits), ..config.limits.clone() };
         let metrics = state.metrics.clone();
-        let router = pages::router(&config, state);
-        let slots = Slots::new(limits.max_connections);
-        let shared = Arc::new(Shared { router, limits, metrics, slots });
+        let router = pages::router(&config, state, Arc::clone(&gate));
+        let slots = Arc::new(Slots::new(limits.max_connections));
+        let shared = Arc::new(Shared { router, limits, metrics, gate, slots });
         Ok(Self { listeners, addresses, shared })
     }
 
@@ -89,6 +95,22 @@ impl Server {
     }
 }
 
+/// Checks a web configuration file and the certificates it names; blocks.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub fn check_config_file(path: &Path) -> Result<(), WebError> {
+    Protection::load(path, &mut WatchedFiles::default())?;
+    Ok(())
+}
+
+async fn open_gate(config: &WebConfig, state: &WebState) -> Result<Gate, WebError> {
+    let (file, interval) = (config.config_file.clone(), config.config_file_interval);
+    let metrics = state.metrics.clone();
+    let opening = tokio::task::spawn_blocking(move || Gate::open(file, interval, metrics));
+    opening.await.map_err(|_| WebError::Stopping)?
+}
+
 /// What is asked for, or what the descriptor limit leaves room for.
 fn connection_limit(limits: &Limits) -> usize {
     let asked = limits.max_connections.clamp(1, Semaphore::MAX_PERMITS.min(u32::MAX as usize));
@@ -112,7 +134,8 @@ struct Shared {
     router: Router,
     limits: Limits,
     metrics: HttpMetrics,
-    slots: Slots,
+    gate: Arc<Gate>,
+    slots: Arc<Slots>,
 }
 
 /// Takes clients from one socket until told to stop.
@@ -161,7 +184,7 @@ impl Shared {
             debug!(reason = end.as_str(), "Connection ended");
             shared.metrics.connection_closed(end);
             drop(open);
-            shared.slots.free(slot);
+            drop(slot);
         });
     }
 
@@ -171,8 +194,23 @@ impl Shared {
         activity: &Arc<Activity>,
         stop: watch::Receiver<bool>,
     ) -> End {
-        let stream = WatchedStream::new(stream, Arc::clone(activity));
-        connection::serve(stream, Protocol::Http1, activity, self.router.clone(), &self.limits, stop).await
+        let (router, limits) = (self.router.clone(), &self.limits);
+        let Some(tls) = self.gate.protection().await.tls.clone() else {
+            let stream = WatchedStream::new(stream, Arc::clone(activity));
+            return connection::serve(stream, Protocol::Http1, activity, router, limits, stop).await;
+        };
+        let shaking_hands = handshake(stream, Arc::clone(activity), tls);
+        let shaken = tokio::select! {
+            biased;
+            () = activity.evicted() => return End::Evicted,
+            () = connection::stopped(stop.clone()) => return End::Shutdown,
+            shaken = tokio::time::timeout(limits.header_timeout, shaking_hands) => shaken,
+        };
+        match shaken {
+            Ok(Ok((stream, http))) => connection::serve(stream, http, activity, router, limits, stop).await,
+            Ok(Err(_)) => End::Handshake,
+            Err(_) => End::HeaderTimeout,
+        }
     }
 
     /// Waits for all connections to end; cuts those that take too long.
@@ -197,10 +235,18 @@ struct Slots {
     full: AtomicBool,
 }
 
+/// One connection's room, free again when dropped.
 struct Slot {
     id: u64,
     activity: Arc<Activity>,
+    slots: Arc<Slots>,
     _permit: OwnedSemaphorePermit,
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.slots.forget(self.id);
+    }
 }
 
 impl Slots {
@@ -219,7 +265,7 @@ impl Slots {
     }
 
     /// A slot; if need be that of the connection without a request for longest.
-    async fn take(&self) -> Option<Slot> {
+    async fn take(self: &Arc<Self>) -> Option<Slot> {
         let permit = match Arc::clone(&self.free).try_acquire_owned() {
             Ok(permit) => permit,
             Err(_) => self.make_room().await?,
@@ -227,7 +273,7 @@ impl Slots {
         let activity = Activity::new(Instant::now());
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         self.taken().insert(id, Arc::clone(&activity));
-        Some(Slot { id, activity, _permit: permit })
+        Some(Slot { id, activity, slots: Arc::clone(self), _permit: permit })
     }
 
     async fn make_room(&self) -> Option<OwnedSemaphorePermit> {
@@ -258,10 +304,10 @@ impl Slots {
         taken.len()
     }
 
-    fn free(&self, slot: Slot) {
+    fn forget(&self, id: u64) {
         let left = {
             let mut taken = self.taken();
-            taken.remove(&slot.id);
+            taken.remove(&id);
             taken.len()
         };
         // Well below the limit, so that a load around it does not log all the time.

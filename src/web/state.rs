@@ -4,12 +4,14 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{HttpMetrics, Limits, ListenAddress};
 use crate::collect::Engine;
+use crate::config::LoadError;
 use crate::model::Timestamp;
 
 /// How to serve HTTP. Fixed for as long as the server runs, except what the file holds.
@@ -19,6 +21,8 @@ pub struct WebConfig {
     pub listen: Vec<ListenAddress>,
     /// TLS, users and headers in exporter-toolkit's format (`--web.config.file`).
     pub config_file: Option<PathBuf>,
+    /// How often it, and the files it names, are looked at for changes while clients come.
+    pub config_file_interval: Duration,
     /// Where the metrics are (`--web.telemetry-path`); starts with `/`.
     pub metrics_path: String,
     /// What clients may cost.
@@ -30,6 +34,7 @@ impl Default for WebConfig {
         Self {
             listen: vec![ListenAddress::Tcp { host: None, port: 9780 }],
             config_file: None,
+            config_file_interval: Duration::from_secs(1),
             metrics_path: "/metrics".to_owned(),
             limits: Limits::default(),
         }
@@ -120,6 +125,15 @@ pub enum WebError {
         /// What the kernel says.
         source: io::Error,
     },
+    /// The web configuration file is wrong; the text has every error, each with its place.
+    #[error(transparent)]
+    ConfigFile(#[from] LoadError),
+    /// The system gives no random numbers, without which credentials cannot be remembered safely.
+    #[error("the system gives no random numbers")]
+    NoRandomness,
+    /// The runtime is shutting down.
+    #[error("the program is stopping")]
+    Stopping,
     /// The path of the metrics cannot be a route.
     #[error(
         "metrics path {0:?}: it must start with \"/\", hold only letters, digits and \"/-._~\", and not be under \"/-/\""
