@@ -10,7 +10,7 @@ macro_rules! collectors {
     };
 }
 
-collectors![loadavg, netdev, stat, textfile,];
+collectors![arp, conntrack, loadavg, netdev, netstat, sockstat, softnet, stat, textfile, udp_queues,];
 
 #[cfg(test)]
 pub(crate) mod testing;
