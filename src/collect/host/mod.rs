@@ -10,7 +10,27 @@ macro_rules! collectors {
     };
 }
 
-collectors![arp, conntrack, loadavg, netdev, netstat, sockstat, softnet, stat, textfile, udp_queues,];
+collectors! {
+    arp,
+    buddyinfo,
+    cgroups,
+    conntrack,
+    ksmd,
+    loadavg,
+    netdev,
+    netstat,
+    selinux,
+    slabinfo,
+    sockstat,
+    softnet,
+    stat,
+    swap,
+    sysctl,
+    textfile,
+    thermal_zone,
+    udp_queues,
+    zoneinfo,
+}
 
 #[cfg(test)]
 pub(crate) mod testing;
