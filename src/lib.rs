@@ -4,6 +4,7 @@
 //! room of the house and uses only the rooms above it (see `ARCHITECTURE.md`; `tests/tidy.rs`
 //! enforces the table).
 
+pub mod app;
 pub mod collect;
 pub mod config;
 pub mod expose;

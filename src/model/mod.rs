@@ -6,6 +6,7 @@ mod batch;
 mod duration;
 mod size;
 mod snapshot;
+mod state_change;
 mod text;
 mod time;
 
@@ -13,6 +14,7 @@ pub use batch::{Batch, FamilyId, FamilyView, LabelsView, SampleView, Suffix};
 pub use duration::{DurationError, PromDuration};
 pub use size::{ByteSize, SizeError};
 pub use snapshot::{MergedFamily, Part, Snapshot};
+pub use state_change::{OncePerState, StateChange};
 pub use text::{valid_label_name, valid_metric_name, valid_utf8};
 pub use time::Timestamp;
 

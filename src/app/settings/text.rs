@@ -1,0 +1,80 @@
+//! Texts to values and back, with messages that say what would fit.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use crate::config::closest;
+use crate::model::{ByteSize, PromDuration};
+
+/// One of some words.
+pub(super) fn choice<T: Copy>(text: &str, choices: &[(&str, T)]) -> Result<T, String> {
+    if let Some((_, value)) = choices.iter().find(|(name, _)| *name == text) {
+        return Ok(*value);
+    }
+    let names = || choices.iter().map(|(name, _)| *name);
+    let hint = closest(text, names()).map(|word| format!("; did you mean {word:?}?")).unwrap_or_default();
+    Err(format!("expected one of {}, found {text:?}{hint}", names().collect::<Vec<_>>().join(", ")))
+}
+
+/// A whole number, zero included.
+pub(super) fn number<T: FromStr>(text: &str) -> Result<T, String> {
+    // `parse` alone would take "+5".
+    let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    let number = text.parse().ok().filter(|_| digits);
+    number.ok_or_else(|| format!("expected a whole number, found {text:?}"))
+}
+
+/// A whole number above zero.
+pub(super) fn positive<T: FromStr + Default + PartialEq>(text: &str) -> Result<T, String> {
+    match number::<T>(text)? {
+        zero if zero == T::default() => Err("expected a number above 0".to_owned()),
+        number => Ok(number),
+    }
+}
+
+/// A size in Prometheus's notation, as a number of bytes above zero.
+pub(super) fn size(text: &str) -> Result<usize, String> {
+    let size: ByteSize = text.parse().map_err(|error: crate::model::SizeError| error.to_string())?;
+    match usize::try_from(size.bytes()) {
+        Ok(bytes) if bytes > 0 => Ok(bytes),
+        Ok(_) => Err("expected a size above 0".to_owned()),
+        Err(_) => Err(format!("size out of range: {text:?}")),
+    }
+}
+
+/// A number of bytes in Prometheus's notation.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the table shows each value through a reference")]
+pub(super) fn shown_size(bytes: &usize) -> String {
+    ByteSize::new(*bytes as u64).to_string()
+}
+
+/// A duration in Prometheus's notation.
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
+    text.parse::<PromDuration>().map(PromDuration::get).map_err(|error| error.to_string())
+}
+
+/// A duration above zero.
+pub(super) fn positive_duration(text: &str) -> Result<Duration, String> {
+    match duration(text)? {
+        Duration::ZERO => Err("expected a duration above 0s".to_owned()),
+        duration => Ok(duration),
+    }
+}
+
+/// A duration in Prometheus's notation.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the table shows each value through a reference")]
+pub(super) fn shown_duration(duration: &Duration) -> String {
+    PromDuration::new(*duration).to_string()
+}
+
+/// The path of a URL: absolute, and plain enough to be a route.
+pub(super) fn url_path(text: &str) -> Result<String, String> {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"/-_.~".contains(&b);
+    if !text.starts_with('/') || !text.bytes().all(plain) {
+        return Err(format!("expected a path such as \"/metrics\", found {text:?}"));
+    }
+    if text.starts_with("/-/") {
+        return Err(format!("{text:?} lies where the management API is; take another path"));
+    }
+    Ok(text.to_owned())
+}
