@@ -5,6 +5,7 @@
 //! enforces the table).
 
 pub mod app;
+pub mod cli;
 pub mod collect;
 pub mod config;
 pub mod expose;

@@ -55,7 +55,7 @@ impl Log {
         if tracing::subscriber::set_global_default(log.subscriber()).is_ok() {
             std::panic::set_hook(Box::new(|panic| {
                 let place = panic.location().map(ToString::to_string).unwrap_or_default();
-                let message = panic.payload_as_str().unwrap_or("(no message)");
+                let message = panic_message(panic.payload());
                 tracing::error!(component = "panic", place, message);
             }));
         }
@@ -84,6 +84,12 @@ impl Log {
         log
     }
 
+    /// A log that nobody reads.
+    #[cfg(test)]
+    pub(super) fn discarding(settings: LogSettings) -> Self {
+        Self::to(settings, std::io::sink())
+    }
+
     /// Changes level and format from the next line on.
     pub fn apply(&self, settings: LogSettings) {
         self.0.level.store(settings.level as u8, Ordering::Relaxed);
@@ -103,6 +109,12 @@ impl Log {
     fn subscriber(&self) -> impl Subscriber + Send + Sync + use<> {
         tracing_subscriber::registry().with(LogLayer(Arc::clone(&self.0)))
     }
+}
+
+/// `panic!("text")` carries a `&str`, `panic!("{x}")` a `String`.
+fn panic_message(payload: &dyn std::any::Any) -> &str {
+    let text = payload.downcast_ref::<&str>().copied();
+    text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("(no message)")
 }
 
 impl Shared {

@@ -1,5 +1,62 @@
 //! The only place that knows everyone: settings, wiring, reload, graceful drain.
 
-pub mod clock;
+mod build_info;
+mod clock;
 pub mod log;
+mod reload;
+mod serve;
 pub mod settings;
+
+use std::path::PathBuf;
+
+pub use build_info::{BUILD, BuildInfo};
+pub use serve::{Ended, StartError, run};
+
+use crate::collect::{BuildError, Engine, Host};
+use crate::config::{Environment, LoadError};
+use settings::{Overrides, Settings};
+
+/// How the program was called.
+#[derive(Clone, Debug, Default)]
+pub struct Invocation {
+    /// `--config.file`; `None`: the built-in configuration.
+    pub config_file: Option<PathBuf>,
+    /// The other flags.
+    pub overrides: Overrides,
+    /// Where `${NAME}` in the file finds its values.
+    pub environment: Environment,
+}
+
+/// Why an invocation gives no settings.
+#[derive(Debug, thiserror::Error)]
+pub enum SettingsError {
+    /// The configuration file.
+    #[error(transparent)]
+    File(#[from] LoadError),
+    /// A flag.
+    #[error("{0}")]
+    Flag(String),
+}
+
+impl Invocation {
+    /// Reads the file and puts the flags over it. Called again at each reload.
+    ///
+    /// # Errors
+    /// Every mistake of the file, or the first flag that does not fit.
+    pub fn settings(&self) -> Result<Settings, SettingsError> {
+        let document = settings::load_document(self.config_file.as_deref())?;
+        let mut settings = settings::read(&document, &self.environment).map_err(LoadError::from)?;
+        self.overrides.apply(&mut settings).map_err(SettingsError::Flag)?;
+        Ok(settings)
+    }
+}
+
+impl Settings {
+    /// The collectors of these settings, not yet running.
+    ///
+    /// # Errors
+    /// A collector that cannot be made from its options.
+    pub fn engine(&self) -> Result<Engine, BuildError> {
+        Engine::new(self.collect.engine(Host::new(self.path.clone())))
+    }
+}

@@ -90,7 +90,7 @@ impl<'d> Section<'d> {
             *taken = true;
         }
         let path = child_path(&self.path, &entry.key);
-        (!entry.value.is_null()).then(|| Value { context: self.context, path, node: &entry.value })
+        (!entry.value.is_null()).then_some(Value { context: self.context, path, node: &entry.value })
     }
 
     /// A text.
@@ -173,6 +173,12 @@ impl<'d> Section<'d> {
             Some(entry) => entry.key_place.clone(),
             None => self.place.clone(),
         };
+        self.context.notes.add(place, &child_path(&self.path, key), || message.into());
+    }
+
+    /// Notes an error about a key itself, where the user chose it: a name, a label.
+    pub fn error_at_key(&self, key: &str, message: impl Into<String>) {
+        let place = self.entry(key).map_or(&self.place, |entry| &entry.key_place).clone();
         self.context.notes.add(place, &child_path(&self.path, key), || message.into());
     }
 

@@ -123,7 +123,7 @@ fn read_collectors(section: &mut Section<'_>, settings: &mut CollectSettings) {
             let hint = closest(name, specs().iter().map(|spec| spec.name));
             let hint = hint.map(|word| format!("; did you mean {word:?}?")).unwrap_or_default();
             section.take(name);
-            section.error(name, format!("unknown collector{hint}"));
+            section.error_at_key(name, format!("unknown collector{hint}"));
             continue;
         };
         let Some(value) = section.take(name) else { continue };
@@ -172,5 +172,100 @@ fn read_option(value: &Value<'_>, flag: &Flag, settings: &mut CollectSettings) {
                 set(value, text);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::app::settings::LogFormat;
+
+    fn settings(text: &str) -> Result<Settings, String> {
+        let environment = Environment::fixed([("PORT", "1234"), ("TIMEOUT", "hunter2")]);
+        let document = Document::parse("o.yml", text, &Limits::default()).map_err(|e| e.to_string())?;
+        read(&document, &environment).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn the_built_in_file_says_what_the_defaults_are() {
+        let document = default_document().unwrap();
+        assert_eq!(read(&document, &Environment::off()).unwrap(), Settings::default());
+        // The examples in its comments are valid as well.
+        let commented = DEFAULT_FILE.replace("  collectors: {}", "  collectors:").replace("\n  # ", "\n  ");
+        assert_ne!(settings(&commented).unwrap(), Settings::default());
+    }
+
+    #[test]
+    fn each_key_of_the_table_is_read() {
+        for row in rows().iter().filter(|row| !row.key.is_empty()) {
+            let text = match row.access {
+                Access::Switch(get, _) => (!get(&Settings::default())).to_string(),
+                Access::Many(..) => "[\":1\", \":2\"]".to_owned(),
+                _ => match row.value_name {
+                    "LEVEL" => "error".to_owned(),
+                    "FORMAT" => "json".to_owned(),
+                    "NUMBER" => "17".to_owned(),
+                    "SIZE" => "3KB".to_owned(),
+                    "DURATION" => "17s".to_owned(),
+                    _ => "/x".to_owned(),
+                },
+            };
+            let mut yaml = String::new();
+            let parts: Vec<&str> = row.key.split('.').collect();
+            for (depth, part) in parts.iter().enumerate() {
+                yaml.push_str(&format!("{}{part}:", if depth == 0 { "" } else { " {" }));
+            }
+            yaml.push_str(&format!(" {text}"));
+            if row.key == "healthcheck.basic_auth.password" {
+                yaml.push_str(", username: u");
+            }
+            yaml.push_str(&"}".repeat(parts.len() - 1));
+            let settings = settings(&yaml).unwrap_or_else(|error| panic!("{error}"));
+            assert_ne!(row.value(&settings), row.value(&Settings::default()), "{yaml}");
+        }
+    }
+
+    #[test]
+    fn collectors_are_switched_and_set() {
+        let settings = settings(
+            "collect:\n  disable_defaults: true\n  collectors:\n    loadavg:\n    stat: {enabled: yes, softirq: true}\n",
+        )
+        .unwrap();
+        assert_eq!(settings.collect.enabled().into_iter().collect::<Vec<_>>(), ["stat"]);
+        assert!(settings.collect.options.switch("stat.softirq"));
+    }
+
+    #[test]
+    fn every_mistake_has_its_place() {
+        let text = "log: {level: loud, format: json}\nweb:\n  listen_adresses: [\":1\"]\n  listen_addresses: [\":${PORT}\", \"9780\"]\n  max_connections: 0\ncollect:\n  timeout: ${TIMEOUT}\n  collectors:\n    loadvag: true\n    stat: {softirq: maybe, fo: 1}\n    loadavg: [1]\nhealthcheck:\n  basic_auth: {password: hunter2}\n";
+        let errors = settings(text).unwrap_err();
+        let places: Vec<&str> = errors.lines().filter(|line| line.starts_with("o.yml:")).collect();
+        assert_eq!(
+            places,
+            [
+                "o.yml:1:14: log.level: expected one of debug, info, warn, error, found \"loud\"",
+                "o.yml:3:3: web.listen_adresses: unknown key; did you mean \"listen_addresses\"?",
+                "o.yml:4:34: web.listen_addresses[1]: address \"9780\": missing port; write \":9780\" for all interfaces or \"HOST:PORT\"",
+                "o.yml:5:20: web.max_connections: expected a number above 0",
+                "o.yml:7:12: collect.timeout: expected a value that fits DURATION; the environment gives something else (not shown)",
+                "o.yml:9:5: collect.collectors.loadvag: unknown collector; did you mean \"loadavg\"?",
+                "o.yml:10:21: collect.collectors.stat.softirq: expected true or false, found \"maybe\"",
+                "o.yml:10:28: collect.collectors.stat.fo: unknown key; known here: enabled, softirq",
+                "o.yml:11:14: collect.collectors.loadavg: expected keys and values, found a list",
+                "o.yml:13:15: healthcheck.basic_auth: the key \"username\" is missing",
+            ],
+            "{errors}"
+        );
+        assert!(!errors.contains("hunter2"), "{errors}");
+    }
+
+    #[test]
+    fn files_are_relative_to_the_file_that_names_them() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("o.yml");
+        std::fs::write(&file, "web: {config_file: web.yml}\nlog: {format: json}\n").unwrap();
+        let settings = read(&load_document(Some(&file)).unwrap(), &Environment::off()).unwrap();
+        assert_eq!(settings.web.serve.config_file, Some(dir.path().join("web.yml")));
+        assert_eq!(settings.log.format, LogFormat::Json);
     }
 }

@@ -7,6 +7,7 @@
 mod collect;
 mod file;
 mod health;
+mod overrides;
 mod reference;
 mod table;
 mod text;
@@ -15,6 +16,7 @@ mod types;
 pub use collect::{CollectSettings, option_key};
 pub use file::{DEFAULT_FILE, default_document, load_document, read};
 pub use health::{HealthSettings, TlsSettings};
-pub use reference::{configuration_page, flags_page};
+pub use overrides::Overrides;
+pub use reference::{configuration_page, flags_page, value_name};
 pub use table::{Access, Effect, Row, rows};
 pub use types::{LogFormat, LogLevel, LogSettings, Settings, WebSettings};

@@ -130,7 +130,7 @@ fn option_flag(flag: &Flag) -> String {
 }
 
 /// What stands for the value of a collector's option.
-pub(crate) fn value_name(kind: FlagKind) -> &'static str {
+pub fn value_name(kind: FlagKind) -> &'static str {
     match kind {
         FlagKind::Switch(_) => "",
         FlagKind::Text(_) => "TEXT",

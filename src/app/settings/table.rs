@@ -81,7 +81,9 @@ impl Row {
             }
             Access::One(_, set) => set(settings, last),
             Access::Many(_, set) => set(settings, values),
-            Access::File(..) if last.is_empty() => Err("expected a path, found nothing".to_owned()),
+            Access::File(get, _) if last.is_empty() && get(settings).is_some() => {
+                Err("expected a path, found nothing".to_owned())
+            }
             Access::File(_, set) => {
                 set(settings, PathBuf::from(last));
                 Ok(())
@@ -126,7 +128,13 @@ macro_rules! optional {
 
 /// A path that may be absent.
 macro_rules! file {
-    ($($field:ident).+) => { Access::File(|s| s.$($field).+.as_deref(), |s, path| s.$($field).+ = Some(path)) };
+    ($($field:ident).+) => {
+        Access::File(
+            |s| s.$($field).+.as_deref(),
+            // An empty path is how exporter-toolkit's flag says "none".
+            |s, path| s.$($field).+ = (!path.as_os_str().is_empty()).then_some(path),
+        )
+    };
 }
 
 /// A path that is always there.
@@ -492,7 +500,8 @@ mod tests {
                 continue;
             }
             let mut settings = Settings::default();
-            row.set(&mut settings, &[text.clone()]).unwrap_or_else(|error| panic!("{}: {error}", row.key));
+            row.set(&mut settings, std::slice::from_ref(&text))
+                .unwrap_or_else(|error| panic!("{}: {error}", row.key));
             assert_eq!(row.value(&settings), text, "{}", row.key);
             assert_eq!(settings, defaults, "{}", row.key);
         }
@@ -507,7 +516,7 @@ mod tests {
             ("web.telemetry-path", "metrics"),
             ("web.max-requests", "-1"),
             ("web.max-connections", "0"),
-            ("web.config.file", ""),
+            ("path.procfs", ""),
             ("collector.timeout", "0s"),
             ("collector.timeout", "5"),
             ("collector.max-series", "many"),

@@ -43,7 +43,6 @@ pub(super) fn size(text: &str) -> Result<usize, String> {
 }
 
 /// A number of bytes in Prometheus's notation.
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "the table shows each value through a reference")]
 pub(super) fn shown_size(bytes: &usize) -> String {
     ByteSize::new(*bytes as u64).to_string()
 }
@@ -62,7 +61,6 @@ pub(super) fn positive_duration(text: &str) -> Result<Duration, String> {
 }
 
 /// A duration in Prometheus's notation.
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "the table shows each value through a reference")]
 pub(super) fn shown_duration(duration: &Duration) -> String {
     PromDuration::new(*duration).to_string()
 }

@@ -1,0 +1,64 @@
+//! `outrigger check config`: every mistake of a configuration file, without running it.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+
+use super::{Outcome, complain, print};
+use crate::app::{Invocation, settings};
+use crate::collect::specs;
+use crate::config::Environment;
+
+pub(super) fn command() -> Command {
+    Command::new("config")
+        .about("Check configuration files: every mistake, each with its place")
+        .arg(
+            Arg::new("print-default")
+                .long("print-default")
+                .action(ArgAction::SetTrue)
+                .help("Print the configuration that outrigger runs with without a file, and exit"),
+        )
+        .arg(
+            Arg::new("file")
+                .value_name("FILE")
+                .num_args(1..)
+                .required_unless_present("print-default")
+                .value_parser(value_parser!(PathBuf))
+                .help("Files to check"),
+        )
+}
+
+pub(super) fn run(matches: &ArgMatches) -> Outcome {
+    if matches.get_flag("print-default") {
+        return print(settings::DEFAULT_FILE);
+    }
+    let mut status = ExitCode::SUCCESS;
+    for file in matches.get_many::<PathBuf>("file").into_iter().flatten() {
+        match check(file) {
+            Ok(line) => {
+                print(&line)?;
+            }
+            Err(message) => {
+                complain(&message);
+                status = ExitCode::FAILURE;
+            }
+        }
+    }
+    Ok(status)
+}
+
+fn check(file: &Path) -> Result<String, String> {
+    let shown = file.display();
+    let failed = |error: &dyn std::fmt::Display| format!("FAILED: {shown}\n{error}");
+    let invocation = Invocation {
+        config_file: Some(file.to_owned()),
+        environment: Environment::process(),
+        ..Invocation::default()
+    };
+    let settings = invocation.settings().map_err(|error| failed(&error))?;
+    // Some mistakes only a collector sees: two options that exclude each other.
+    settings.engine().map_err(|error| failed(&format_args!("{shown}: {error}")))?;
+    let (enabled, all) = (settings.collect.enabled().len(), specs().len());
+    Ok(format!("SUCCESS: {shown} is a valid configuration; {enabled} of {all} collectors run\n"))
+}
