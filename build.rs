@@ -93,7 +93,7 @@ fn build_date() -> String {
     shown_date(epoch.unwrap_or_else(now))
 }
 
-/// Seconds since the epoch as `20260131-12:00:00`, UTC. Days to date as in Howard Hinnant's
+/// Seconds since the epoch as RFC 3339 writes them, UTC. Days to date as in Howard Hinnant's
 /// "chrono-compatible low-level date algorithms": years start in March, eras have 400 years.
 fn shown_date(seconds: u64) -> String {
     let (days, rest) = (seconds / 86_400 + 719_468, seconds % 86_400);
@@ -104,14 +104,14 @@ fn shown_date(seconds: u64) -> String {
     let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
     let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
     let year = era * 400 + year_of_era + u64::from(month <= 2);
-    format!("{year}{month:02}{day:02}-{:02}:{:02}:{:02}", rest / 3_600, rest / 60 % 60, rest % 60)
+    format!("{year}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", rest / 3_600, rest / 60 % 60, rest % 60)
 }
 
 fn rustc() -> Option<String> {
     let output = Command::new(env::var_os("RUSTC")?).arg("--version").output().ok()?;
     let text = String::from_utf8(output.stdout).ok()?;
     // "rustc 1.90.0 (1159e78c4 2025-09-14)"
-    Some(text.split_whitespace().take(2).collect::<Vec<_>>().join(" "))
+    text.split_whitespace().nth(1).map(ToOwned::to_owned)
 }
 
 /// In Go's words, which Prometheus's own `--version` uses.

@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 
 use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
+use tracing::subscriber::Interest;
 use tracing::{Event, Level, Metadata, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::{Context, SubscriberExt as _};
@@ -94,7 +95,6 @@ impl Log {
     pub fn apply(&self, settings: LogSettings) {
         self.0.level.store(settings.level as u8, Ordering::Relaxed);
         self.0.format.store(settings.format as u8, Ordering::Relaxed);
-        tracing::callsite::rebuild_interest_cache();
     }
 
     /// Writes what waits and stops; gives up when the reader does not read for `patience`.
@@ -165,12 +165,17 @@ fn write_lines(waiting: &Receiver<String>, mut sink: impl Write) {
 }
 
 impl<S: Subscriber> Layer<S> for LogLayer {
+    /// The level may change at any time, so no callsite may remember it.
+    fn register_callsite(&self, _: &'static Metadata<'static>) -> Interest {
+        Interest::sometimes()
+    }
+
     fn enabled(&self, metadata: &Metadata<'_>, _: Context<'_, S>) -> bool {
         metadata.is_event() && *metadata.level() <= self.0.least()
     }
 
     fn max_level_hint(&self) -> Option<LevelFilter> {
-        Some(LevelFilter::from_level(self.0.least()))
+        Some(LevelFilter::DEBUG)
     }
 
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {

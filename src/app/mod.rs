@@ -8,11 +8,12 @@ mod serve;
 pub mod settings;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
-pub use build_info::{BUILD, BuildInfo};
+pub use build_info::{BUILD, version_text};
 pub use serve::{Ended, StartError, run};
 
-use crate::collect::{BuildError, Engine, Host};
+use crate::collect::{BuildError, Engine, Host, Own};
 use crate::config::{Environment, LoadError};
 use settings::{Overrides, Settings};
 
@@ -52,11 +53,11 @@ impl Invocation {
 }
 
 impl Settings {
-    /// The collectors of these settings, not yet running.
+    /// The collectors of these settings, not yet running; `own` outlives them.
     ///
     /// # Errors
     /// A collector that cannot be made from its options.
-    pub fn engine(&self) -> Result<Engine, BuildError> {
-        Engine::new(self.collect.engine(Host::new(self.path.clone())))
+    pub fn engine(&self, own: Arc<Own>) -> Result<Engine, BuildError> {
+        Engine::new(self.collect.engine(Host::new(self.path.clone()), own))
     }
 }

@@ -4,49 +4,14 @@
 //! changed; a mistake leaves what ran running and is shown in the log, to the asker and as a metric.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 
 use arc_swap::ArcSwap;
-use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::registry::Registry;
 use tracing::{error, info, warn};
 
 use super::log::Log;
 use super::settings::{Effect, Settings, rows};
 use super::{Invocation, clock};
-use crate::collect::Engine;
-
-/// Metrics about reloads, under Prometheus's names after our own prefix.
-#[derive(Clone, Debug, Default)]
-pub(super) struct ReloadMetrics {
-    successful: Gauge,
-    success_timestamp_seconds: Gauge<f64, AtomicU64>,
-}
-
-impl ReloadMetrics {
-    pub(super) fn register(&self, registry: &mut Registry) {
-        registry.register(
-            "outrigger_config_last_reload_successful",
-            "Whether the last attempt to read the configuration succeeded",
-            self.successful.clone(),
-        );
-        registry.register(
-            "outrigger_config_last_reload_success_timestamp_seconds",
-            "When the configuration was last read with success",
-            self.success_timestamp_seconds.clone(),
-        );
-    }
-
-    /// The first reading, at the start, counts as well.
-    pub(super) fn succeeded(&self) {
-        self.successful.set(1);
-        self.success_timestamp_seconds.set(clock::now().as_seconds_f64());
-    }
-
-    fn failed(&self) {
-        self.successful.set(0);
-    }
-}
+use crate::collect::{Engine, Own};
 
 /// What a reload reads, compares with and changes.
 pub(super) struct Reloader {
@@ -55,7 +20,7 @@ pub(super) struct Reloader {
     pub(super) current: Settings,
     pub(super) engine: Arc<ArcSwap<Engine>>,
     pub(super) log: Log,
-    pub(super) metrics: ReloadMetrics,
+    pub(super) own: Arc<Own>,
 }
 
 impl Reloader {
@@ -63,14 +28,14 @@ impl Reloader {
     pub(super) async fn reload(&mut self, cause: &'static str) -> Result<(), String> {
         let file = self.shown_file();
         info!(cause, file, "Reloading the configuration");
-        match self.try_reload().await {
+        let result = self.try_reload().await;
+        self.own.config_loaded(result.is_ok(), clock::now());
+        match result {
             Ok(()) => {
-                self.metrics.succeeded();
                 info!(file, "Configuration reloaded");
                 Ok(())
             }
             Err(message) => {
-                self.metrics.failed();
                 error!(file, error = message, "The configuration was not reloaded; what ran goes on");
                 Err(message)
             }
@@ -78,14 +43,15 @@ impl Reloader {
     }
 
     async fn try_reload(&mut self) -> Result<(), String> {
-        let (invocation, current) = (self.invocation.clone(), self.current.clone());
+        let (invocation, current, own) =
+            (self.invocation.clone(), self.current.clone(), Arc::clone(&self.own));
         // Files may lie on slow disks, and collectors open theirs when they are made.
         let work = move || {
             let settings = invocation.settings().map_err(|error| error.to_string())?;
             let same = settings.collect == current.collect && settings.path == current.path;
             // An engine that stays keeps what its collectors remember.
             let engine =
-                if same { None } else { Some(settings.engine().map_err(|error| error.to_string())?) };
+                if same { None } else { Some(settings.engine(own).map_err(|error| error.to_string())?) };
             Ok::<_, String>((settings, engine))
         };
         let (settings, engine) =
@@ -119,8 +85,11 @@ fn waiting_for_restart(old: &Settings, new: &Settings) -> Vec<&'static str> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::app::settings::LogSettings;
+    use crate::collect::Selection;
 
     struct Fixture {
         dir: tempfile::TempDir,
@@ -134,16 +103,24 @@ mod tests {
         std::fs::write(&file, text).unwrap();
         let invocation = Invocation { config_file: Some(file), ..Invocation::default() };
         let current = invocation.settings().unwrap();
-        let engine = Arc::new(ArcSwap::from_pointee(current.engine().unwrap()));
+        let own = Arc::<Own>::default();
+        let engine = Arc::new(ArcSwap::from_pointee(current.engine(Arc::clone(&own)).unwrap()));
         let log = Log::discarding(LogSettings::default());
-        let metrics = ReloadMetrics::default();
-        metrics.succeeded();
-        Fixture { dir, reloader: Reloader { invocation, current, engine, log, metrics } }
+        Fixture { dir, reloader: Reloader { invocation, current, engine, log, own } }
     }
 
     impl Fixture {
         fn write(&self, text: &str) {
             std::fs::write(self.dir.path().join("outrigger.yml"), text).unwrap();
+        }
+
+        /// `outrigger_config_last_reload_successful`, as a scrape shows it.
+        async fn metric(&self) -> f64 {
+            let engine = self.reloader.engine.load_full();
+            let snapshot = engine.gather(clock::now(), &Selection::All, Duration::MAX).await;
+            let name = "outrigger_config_last_reload_successful";
+            let value = snapshot.families().find(|family| family.name() == name).unwrap().samples().next();
+            value.unwrap().value()
         }
 
         fn runs(&self) -> Vec<&'static str> {
@@ -162,7 +139,7 @@ mod tests {
         program.reloader.reload("test").await.unwrap();
         assert_eq!(program.runs(), ["stat"]);
         assert_eq!(program.reloader.current.log.level.to_string(), "warn");
-        assert_eq!(program.reloader.metrics.successful.get(), 1);
+        assert_eq!(program.metric().await, 1.0);
     }
 
     #[tokio::test]
@@ -176,13 +153,12 @@ mod tests {
             "{error}"
         );
         assert_eq!(Arc::as_ptr(&program.reloader.engine.load_full()), before);
-        assert_eq!(program.reloader.metrics.successful.get(), 0);
-        assert_eq!(program.reloader.current, program.reloader.current.clone());
+        assert_eq!(program.metric().await, 0.0);
 
         program.write(STAT);
         program.reloader.reload("test").await.unwrap();
         assert_eq!(program.runs(), ["stat"]);
-        assert_eq!(program.reloader.metrics.successful.get(), 1);
+        assert_eq!(program.metric().await, 1.0);
     }
 
     #[tokio::test]

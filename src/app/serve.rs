@@ -8,16 +8,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use prometheus_client::registry::Registry;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 use tracing::{info, warn};
 
 use super::log::Log;
-use super::reload::{ReloadMetrics, Reloader};
+use super::reload::Reloader;
 use super::settings::Settings;
 use super::{BUILD, Invocation, SettingsError, clock};
-use crate::collect::BuildError;
+use crate::collect::{BuildError, Own};
 use crate::web::{HttpMetrics, Readiness, ReloadHandle, ReloadRequests, Server, WebError, WebState};
 
 /// How long the last log lines may take to be read.
@@ -87,14 +86,13 @@ async fn serve(invocation: Invocation, settings: Settings, log: Log) -> Result<E
     info!(version = BUILD.version, revision = BUILD.revision, branch = BUILD.branch, "Starting Outrigger");
     info!(file = file.as_deref().unwrap_or("(built in)"), "Configuration loaded");
 
-    let engine = Arc::new(ArcSwap::from_pointee(settings.engine()?));
+    let own = Arc::new(Own::new(BUILD, !settings.web.disable_exporter_metrics));
+    let http_metrics = HttpMetrics::default();
+    own.register(|registry| http_metrics.register(registry));
+    own.config_loaded(true, clock::now());
+    let engine = Arc::new(ArcSwap::from_pointee(settings.engine(Arc::clone(&own))?));
     let collectors = engine.load().names().collect::<Vec<_>>().join(",");
     info!(collectors, "Enabled collectors");
-    let (http_metrics, reload_metrics) = (HttpMetrics::default(), ReloadMetrics::default());
-    let mut registry = Registry::default();
-    http_metrics.register(&mut registry);
-    reload_metrics.register(&mut registry);
-    reload_metrics.succeeded();
 
     let (reload_handle, reload_requests) = ReloadHandle::new();
     let ready = Readiness::default();
@@ -107,7 +105,7 @@ async fn serve(invocation: Invocation, settings: Settings, log: Log) -> Result<E
         version: format!("{} (revision {})", BUILD.version, BUILD.revision),
     };
     let server = Server::bind(settings.web.serve.clone(), state).await?;
-    let reloader = Reloader { invocation, current: settings, engine, log, metrics: reload_metrics };
+    let reloader = Reloader { invocation, current: settings, engine, log, own };
     let reloading = tokio::spawn(reload_when_asked(reloader, hangup, reload_requests));
 
     let (stop, stopped) = oneshot::channel::<()>();

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
@@ -58,7 +59,7 @@ fn check(file: &Path) -> Result<String, String> {
     };
     let settings = invocation.settings().map_err(|error| failed(&error))?;
     // Some mistakes only a collector sees: two options that exclude each other.
-    settings.engine().map_err(|error| failed(&format_args!("{shown}: {error}")))?;
+    settings.engine(Arc::default()).map_err(|error| failed(&format_args!("{shown}: {error}")))?;
     let (enabled, all) = (settings.collect.enabled().len(), specs().len());
     Ok(format!("SUCCESS: {shown} is a valid configuration; {enabled} of {all} collectors run\n"))
 }

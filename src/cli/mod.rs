@@ -19,7 +19,7 @@ use std::process::ExitCode;
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
-use crate::app::BUILD;
+use crate::app::version_text;
 
 /// What a subcommand answers.
 type Outcome = anyhow::Result<ExitCode>;
@@ -45,7 +45,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 fn dispatch(matches: &ArgMatches) -> Outcome {
     if matches.get_flag("version") {
-        return print(&format!("{BUILD}\n"));
+        return print(&version_text());
     }
     match matches.subcommand() {
         None => run::run(matches),

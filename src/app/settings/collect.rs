@@ -1,9 +1,10 @@
 //! Settings of `collect`: which collectors run, with which options and limits.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::collect::{EngineConfig, Host, Options, Spec, specs};
+use crate::collect::{EngineConfig, Host, Options, Own, Spec, specs};
 
 /// Settings of `collect` and the flags `--collector.*`.
 #[derive(Clone, Debug, PartialEq)]
@@ -50,7 +51,7 @@ impl CollectSettings {
     }
 
     /// What an engine with these settings is built from.
-    pub fn engine(&self, host: Host) -> EngineConfig {
+    pub fn engine(&self, host: Host, own: Arc<Own>) -> EngineConfig {
         EngineConfig {
             host,
             options: self.options.clone(),
@@ -59,6 +60,7 @@ impl CollectSettings {
             min_interval: self.min_interval,
             max_series: self.max_series,
             max_threads: self.max_threads,
+            own,
         }
     }
 }
