@@ -20,6 +20,7 @@ pub mod own;
 pub mod parse;
 mod slot;
 mod spec;
+mod tree;
 mod workers;
 
 use std::time::Instant;
@@ -30,6 +31,7 @@ pub use files::{DescriptorBudget, Files};
 pub use host_paths::{Host, HostPaths};
 pub use own::{BuildInfo, EngineStats, Own};
 pub use spec::{Build, Flag, FlagKind, NameFilter, Options, Spec, specs};
+pub use tree::{Tree, numbered};
 
 use crate::model::{Batch, Timestamp};
 

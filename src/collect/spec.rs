@@ -252,6 +252,33 @@ impl NameFilter {
         Ok(Self { include, exclude })
     }
 
+    /// As [`Self::exclusive`] for a pair whose `exclude` has a default and a deprecated spelling: the
+    /// default gives way to an `include` that was asked for, and the old spelling stands for the new one.
+    ///
+    /// # Errors
+    /// Both flags hold a pattern, or both spellings were given.
+    pub fn with_default_exclude(
+        collector: &'static str,
+        options: &Options,
+        include: &str,
+        exclude: &str,
+        deprecated_exclude: &str,
+    ) -> Result<Self, BuildError> {
+        let given = options.is_set(exclude);
+        let old = options.regex(deprecated_exclude);
+        if old.is_some() && given {
+            let what =
+                format!("--collector.{deprecated_exclude} and --collector.{exclude} are mutually exclusive");
+            return Err(BuildError { collector, what });
+        }
+        if old.is_none() && !given && options.regex(include).is_some() {
+            return Ok(Self { include: options.regex(include), exclude: None });
+        }
+        let mut filter = Self::exclusive(collector, options, include, exclude)?;
+        filter.exclude = old.or(filter.exclude);
+        Ok(filter)
+    }
+
     /// Whether the name passes.
     pub fn passes(&self, name: &str) -> bool {
         self.include.as_ref().is_none_or(|r| r.is_match(name))

@@ -15,6 +15,7 @@ collectors! {
     buddyinfo,
     cgroups,
     conntrack,
+    diskstats,
     ksmd,
     loadavg,
     netdev,
