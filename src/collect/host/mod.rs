@@ -16,6 +16,7 @@ collectors! {
     cgroups,
     conntrack,
     diskstats,
+    filesystem,
     ksmd,
     loadavg,
     netdev,
