@@ -1,8 +1,11 @@
 //! The HTTP face over real sockets: a server per test on a port of the kernel's choice.
 
+mod auth;
+mod authority;
 mod limits;
 mod listener;
 mod pages;
+mod tls;
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;

