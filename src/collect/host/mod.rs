@@ -21,6 +21,8 @@ collectors! {
     loadavg,
     netdev,
     netstat,
+    pcidevice,
+    powersupplyclass,
     selinux,
     slabinfo,
     sockstat,
@@ -31,6 +33,7 @@ collectors! {
     textfile,
     thermal_zone,
     udp_queues,
+    watchdog,
     zoneinfo,
 }
 
