@@ -2,6 +2,8 @@
 //!
 //! Sources: kernel `include/uapi/linux/if_link.h`, `Documentation/networking/statistics.rst`.
 
+use std::io;
+use std::path::Path;
 use std::time::Instant;
 
 use super::netlink::{Attributes, Netlink, NetlinkError, push_attribute, u16_at, u32_at, u64_at};
@@ -125,6 +127,25 @@ pub(crate) fn for_each_link(
             each(&link);
         }
     })
+}
+
+/// Names of the devices in `/sys/class/net`, sorted; regular files beside them (`bonding_masters`)
+/// are none, and neither are names that are not UTF-8.
+///
+/// # Errors
+/// The directory cannot be read.
+pub(crate) fn devices_in(directory: &Path) -> io::Result<Vec<String>> {
+    let mut devices = Vec::new();
+    for entry in std::fs::read_dir(directory)? {
+        let entry = entry?;
+        if !entry.file_type()?.is_file()
+            && let Ok(name) = entry.file_name().into_string()
+        {
+            devices.push(name);
+        }
+    }
+    devices.sort_unstable();
+    Ok(devices)
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ mod directory;
 mod engine;
 mod error;
 mod files;
+mod generic_netlink;
 pub mod host;
 mod host_paths;
 mod links;

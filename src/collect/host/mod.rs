@@ -19,6 +19,7 @@ collectors! {
     filesystem,
     ksmd,
     loadavg,
+    netclass,
     netdev,
     netstat,
     pcidevice,
