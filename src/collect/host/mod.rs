@@ -12,18 +12,22 @@ macro_rules! collectors {
 
 collectors! {
     arp,
+    bonding,
     buddyinfo,
     cgroups,
     conntrack,
     diskstats,
     filesystem,
+    ipvs,
     ksmd,
+    lnstat,
     loadavg,
     netclass,
     netdev,
     netstat,
     pcidevice,
     powersupplyclass,
+    rapl,
     selinux,
     slabinfo,
     sockstat,
@@ -35,6 +39,7 @@ collectors! {
     thermal_zone,
     udp_queues,
     watchdog,
+    xfrm,
     zoneinfo,
 }
 
