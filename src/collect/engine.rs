@@ -103,7 +103,8 @@ impl Engine {
     ///
     /// # Errors
     /// The first collector that refuses its options.
-    pub fn new(config: EngineConfig) -> Result<Self, BuildError> {
+    pub fn new(mut config: EngineConfig) -> Result<Self, BuildError> {
+        config.options.set_enabled(config.enabled.clone());
         let enabled: Vec<_> = specs().iter().copied().filter(|s| config.enabled.contains(s.name)).collect();
         Self::with_specs(enabled.into_iter(), config)
     }

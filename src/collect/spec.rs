@@ -3,7 +3,7 @@
 //! The command line, the config file and the reference documentation are generated from this table,
 //! so a flag's name, default and help are written once: beside the collector.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use regex::Regex;
@@ -84,6 +84,8 @@ fn find_flag(name: &str) -> Option<&'static Flag> {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Options {
     given: BTreeMap<&'static str, Vec<String>>,
+    /// Collectors that run, where one's families depend on another; `None`: those on by default.
+    enabled: Option<BTreeSet<&'static str>>,
 }
 
 impl Options {
@@ -107,6 +109,19 @@ impl Options {
     /// Forgets what was given for a flag: a higher source replaces a lower one's whole list.
     pub fn unset(&mut self, name: &str) {
         self.given.remove(name);
+    }
+
+    /// Tells which collectors run.
+    pub fn set_enabled(&mut self, collectors: BTreeSet<&'static str>) {
+        self.enabled = Some(collectors);
+    }
+
+    /// Whether the collector of this name runs.
+    pub fn is_enabled(&self, collector: &str) -> bool {
+        self.enabled.as_ref().map_or_else(
+            || specs().iter().any(|s| s.name == collector && s.on_by_default),
+            |names| names.contains(collector),
+        )
     }
 
     /// Whether a value was given.
