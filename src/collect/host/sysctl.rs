@@ -82,8 +82,7 @@ impl Parameter {
             if !self.numeric {
                 let value = valid_utf8(value);
                 let labels = [("name", self.name.as_str()), ("value", &value), ("index", index_label)];
-                let labels = if values.len() > 1 { labels.as_slice() } else { labels.split_at(2).0 };
-                out.gauge("node_sysctl_info", "Text of a kernel parameter.", labels, 1.0);
+                out.gauge("node_sysctl_info", "Text of a kernel parameter.", &labels, 1.0);
                 continue;
             }
             let number = parse::number(value).ok_or_else(|| {
@@ -148,10 +147,10 @@ mod tests {
                    node_sysctl_fs_file_nr{index="0"} 1024
                    node_sysctl_fs_file_nr{index="1"} 0
                    node_sysctl_fs_file_nr{index="2"} 1631329
+                   node_sysctl_info{index="0",name="kernel.hostname",value="box"} 1
                    node_sysctl_info{index="0",name="kernel.seccomp.actions_avail",value="kill_process"} 1
                    node_sysctl_info{index="1",name="kernel.seccomp.actions_avail",value="trap"} 1
                    node_sysctl_info{index="2",name="kernel.seccomp.actions_avail",value="log"} 1
-                   node_sysctl_info{name="kernel.hostname",value="box"} 1
                    node_sysctl_kernel_threads_max 7801"#,
             );
     }

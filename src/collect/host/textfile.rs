@@ -145,10 +145,9 @@ impl TextFiles {
             return Err(FileError::TooManySamples);
         }
         // After reading, so that a file being replaced does not look fresher than what was read.
-        let metadata = file.metadata()?;
-        let nanos = i128::from(metadata.mtime()) * 1_000_000_000 + i128::from(metadata.mtime_nsec());
+        // Whole seconds, as node_exporter shows.
         #[expect(clippy::cast_precision_loss, reason = "a float is what is exposed")]
-        Ok(nanos as f64 / 1e9)
+        Ok(file.metadata()?.mtime() as f64)
     }
 
     /// Logs what is new among `errors`, and what is over.

@@ -67,8 +67,8 @@ fn every_type_and_only_prom_files() {
         &fixture,
         "c_total{x=\"1\"} 1000\ng -0.5\nh 3\nh 4\nh{le=\"+Inf\"} 2\nh{le=\"1\"} 1\nhidden 1\n\
          s 6\ns 7\ns{quantile=\"0.5\"} 5\nu NaN\n\
-         node_textfile_mtime_seconds{file=\"DIR/a/.prom\"} 1.5\n\
-         node_textfile_mtime_seconds{file=\"DIR/a/all.prom\"} 1.5\nnode_textfile_scrape_error 0",
+         node_textfile_mtime_seconds{file=\"DIR/a/.prom\"} 1\n\
+         node_textfile_mtime_seconds{file=\"DIR/a/all.prom\"} 1\nnode_textfile_scrape_error 0",
     );
 }
 
@@ -90,8 +90,8 @@ fn absent_labels_are_empty_within_a_family_of_a_file() {
         &fixture,
         "a{w=\"1\"} 8\na{x=\"\",y=\"\"} 3\na{x=\"\",y=\"1\"} 2\na{x=\"1\",y=\"\"} 1\n\
          h{le=\"+Inf\",z=\"\"} 4\nh{z=\"1\"} 5\ns{quantile=\"1\",z=\"1\"} 6\ns{z=\"\"} 7\n\
-         node_textfile_mtime_seconds{file=\"DIR/a/1.prom\"} 1.5\n\
-         node_textfile_mtime_seconds{file=\"DIR/a/2.prom\"} 1.5\nnode_textfile_scrape_error 0",
+         node_textfile_mtime_seconds{file=\"DIR/a/1.prom\"} 1\n\
+         node_textfile_mtime_seconds{file=\"DIR/a/2.prom\"} 1\nnode_textfile_scrape_error 0",
     );
 }
 
@@ -111,8 +111,8 @@ fn a_broken_file_costs_only_itself() {
     fs::write(fixture.path().join("a/not_utf8.prom"), b"x{y=\"\xff\"} 1\n").unwrap();
     gives(
         &fixture,
-        "also_good 2\ngood 1\nnode_textfile_mtime_seconds{file=\"DIR/a/1.prom\"} 1.5\n\
-         node_textfile_mtime_seconds{file=\"DIR/a/z.prom\"} 1.5\nnode_textfile_scrape_error 1",
+        "also_good 2\ngood 1\nnode_textfile_mtime_seconds{file=\"DIR/a/1.prom\"} 1\n\
+         node_textfile_mtime_seconds{file=\"DIR/a/z.prom\"} 1\nnode_textfile_scrape_error 1",
     );
 }
 
@@ -126,7 +126,7 @@ fn what_is_no_regular_file_is_an_error_and_never_blocks() {
     rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, mode, 0).unwrap();
     gives(
         &fixture,
-        "good 1\nnode_textfile_mtime_seconds{file=\"DIR/a/good.prom\"} 1.5\nnode_textfile_scrape_error 1",
+        "good 1\nnode_textfile_mtime_seconds{file=\"DIR/a/good.prom\"} 1\nnode_textfile_scrape_error 1",
     );
     let mut errors = Errors::new();
     let paths = find_files(&[fixture.path().join("a").to_str().unwrap().to_owned()], &mut errors);
@@ -146,9 +146,9 @@ fn directories_may_be_patterns() {
     ]);
     gives(
         &over(fixture, &["b/**", "[ab]"]),
-        "node_textfile_mtime_seconds{file=\"DIR/a/1.prom\"} 1.5\n\
-         node_textfile_mtime_seconds{file=\"DIR/b/x/2.prom\"} 1.5\n\
-         node_textfile_mtime_seconds{file=\"DIR/b/y/3.prom\"} 1.5\n\
+        "node_textfile_mtime_seconds{file=\"DIR/a/1.prom\"} 1\n\
+         node_textfile_mtime_seconds{file=\"DIR/b/x/2.prom\"} 1\n\
+         node_textfile_mtime_seconds{file=\"DIR/b/y/3.prom\"} 1\n\
          node_textfile_scrape_error 0\none 1\nthree 3\ntwo 2",
     );
     let nothing = over(directories(&[]), &["none*"]);
@@ -198,8 +198,8 @@ fn bytes_of_all_files_together_are_limited() {
     .option("textfile.max-bytes", "12");
     gives(
         &fixture,
-        "one 1\nsix 6\nnode_textfile_mtime_seconds{file=\"DIR/a/1.prom\"} 1.5\n\
-         node_textfile_mtime_seconds{file=\"DIR/a/3.prom\"} 1.5\nnode_textfile_scrape_error 1",
+        "one 1\nsix 6\nnode_textfile_mtime_seconds{file=\"DIR/a/1.prom\"} 1\n\
+         node_textfile_mtime_seconds{file=\"DIR/a/3.prom\"} 1\nnode_textfile_scrape_error 1",
     );
 }
 
