@@ -89,6 +89,9 @@ async fn serve(invocation: Invocation, settings: Settings, log: Log) -> Result<E
     let own = Arc::new(Own::new(BUILD, !settings.web.disable_exporter_metrics));
     let http_metrics = HttpMetrics::default();
     own.register(|registry| http_metrics.register(registry));
+    if !settings.web.disable_exporter_metrics {
+        own.register(|registry| http_metrics.register_exporter_metrics(registry));
+    }
     own.config_loaded(true, clock::now());
     let engine = Arc::new(ArcSwap::from_pointee(settings.engine(Arc::clone(&own))?));
     let collectors = engine.load().names().collect::<Vec<_>>().join(",");

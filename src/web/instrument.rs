@@ -137,6 +137,11 @@ impl HttpMetrics {
             "HTTP connections ended, by reason",
             inner.closed.clone(),
         );
+        registry.register(
+            "outrigger_web_config_last_reload_successful",
+            "Whether the web configuration file and its certificates were good when last read",
+            inner.web_config_successful.clone(),
+        );
     }
 
     /// Adds the `promhttp_*` families, which `--web.disable-exporter-metrics` leaves out.
@@ -156,11 +161,6 @@ impl HttpMetrics {
             "promhttp_metric_handler_errors",
             "Errors while answering scrapes, by cause",
             inner.metrics_errors.clone(),
-        );
-        registry.register(
-            "outrigger_web_config_last_reload_successful",
-            "Whether the web configuration file and its certificates were good when last read",
-            inner.web_config_successful.clone(),
         );
     }
 

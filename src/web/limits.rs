@@ -14,6 +14,9 @@ pub struct Limits {
     pub max_connections: usize,
     /// Requests for metrics handled at once (`--web.max-requests`); 0 is no limit.
     pub max_requests: usize,
+    /// How long one request more waits for its turn before it is refused with 503. A burst passes,
+    /// and a flood does not keep every ordinary scraper out.
+    pub max_requests_wait: Duration,
     /// Request line and headers together, in bytes.
     pub max_header_bytes: usize,
     /// Headers of one request.
@@ -42,6 +45,7 @@ impl Default for Limits {
         Self {
             max_connections: 512,
             max_requests: 40,
+            max_requests_wait: Duration::from_secs(1),
             max_header_bytes: 32 << 10,
             max_headers: 100,
             max_body_bytes: 64 << 10,

@@ -10,7 +10,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::extract::{Query, State};
 use axum::http::header::{self, HeaderMap, HeaderName, HeaderValue};
@@ -43,20 +43,22 @@ pub(super) struct Scrapes {
     engine: Arc<arc_swap::ArcSwap<Engine>>,
     now: fn() -> Timestamp,
     metrics: HttpMetrics,
-    limit: usize,
+    limits: Limits,
     turns: Arc<Semaphore>,
     encoded: Arc<EncodedBodies>,
 }
 
 impl Scrapes {
     pub(super) fn new(state: &WebState, limits: &Limits) -> Arc<Self> {
-        let limit = limits.max_requests.min(Semaphore::MAX_PERMITS);
-        let turns = if limit == 0 { Semaphore::MAX_PERMITS } else { limit };
+        let turns = match limits.max_requests {
+            0 => Semaphore::MAX_PERMITS,
+            limit => limit.min(Semaphore::MAX_PERMITS),
+        };
         Arc::new(Self {
             engine: Arc::clone(&state.engine),
             now: state.now,
             metrics: state.metrics.clone(),
-            limit,
+            limits: limits.clone(),
             turns: Arc::new(Semaphore::new(turns)),
             encoded: Arc::default(),
         })
@@ -86,18 +88,19 @@ async fn scrape(
     selection: Selection,
     headers: &HeaderMap,
 ) -> Response {
-    let Ok(turn) = Arc::clone(&scrapes.turns).try_acquire_owned() else {
-        let limit = scrapes.limit;
+    let (begun, budget) = (Instant::now(), budget(headers));
+    let turn = Arc::clone(&scrapes.turns).acquire_owned();
+    let Ok(Ok(turn)) = tokio::time::timeout(scrapes.limits.max_requests_wait.min(budget), turn).await else {
+        let limit = scrapes.limits.max_requests;
         let message = format!("Limit of concurrent requests reached ({limit}), try again later.\n");
         return text(StatusCode::SERVICE_UNAVAILABLE, message);
     };
-    let budget = budget(headers);
     let format = expose::negotiate(joined(headers, &header::ACCEPT).as_deref());
     let encoding = expose::negotiate_encoding(joined(headers, &header::ACCEPT_ENCODING).as_deref());
     let (now, encoded) = (scrapes.now, Arc::clone(&scrapes.encoded));
     // A task of its own: were it dropped with the connection, the pass would be cut for all.
     let work = tokio::spawn(async move {
-        let snapshot = engine.gather(now(), &selection, budget).await;
+        let snapshot = engine.gather(now(), &selection, budget.saturating_sub(begun.elapsed())).await;
         let body = encoded.get(&snapshot, format, encoding).await;
         drop(turn);
         body

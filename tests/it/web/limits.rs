@@ -86,6 +86,32 @@ async fn a_request_that_takes_for_ever_is_cut() {
     ended(&server, "request_timeout").await;
 }
 
+#[test]
+fn one_scrape_more_than_allowed_is_refused() {
+    // Encoding needs a blocking thread; the only one waits for the test.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(1).build();
+    runtime.unwrap().block_on(async {
+        let limits = Limits { max_requests: 1, max_requests_wait: SHORT, ..Limits::default() };
+        let server = limited(limits).await;
+        let (release, released) = std::sync::mpsc::sync_channel::<()>(0);
+        let held = tokio::task::spawn_blocking(move || released.recv());
+
+        let mut first = server.connect().await;
+        first.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+        server.metric_becomes("promhttp_metric_handler_requests_in_flight", 1.0).await;
+        let refused = server.get("/metrics").await;
+        let text = "Limit of concurrent requests reached (1), try again later.\n";
+        assert_eq!((refused.status, refused.text().as_str()), (503, text));
+        assert_eq!(server.metric("promhttp_metric_handler_requests_total{code=\"503\"}"), Some(1.0));
+        // A client that leaves keeps its turn until the work is done.
+        drop(first);
+        assert_eq!(server.get("/metrics").await.status, 503);
+        release.send(()).unwrap();
+        held.await.unwrap().unwrap();
+        while server.get("/metrics").await.status != 200 {}
+    });
+}
+
 #[tokio::test]
 async fn headers_are_bounded_in_size_and_number() {
     let server = limited(Limits::default()).await;
