@@ -1,74 +1,104 @@
-//! Writing and reading 3,000 samples in each format, and compressing them.
+//! The exposition formats at the sizes of an ordinary machine (500 samples) and a big one (3,000):
+//! encoding, parsing and compressing, in both formats.
 
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use outrigger::expose::{self, ContentEncoding, Limits, Syntax};
-use outrigger::model::{Batch, Snapshot, Timestamp};
+use std::hint::black_box;
 
-const CPUS: usize = 256;
-const MODES: [&str; 8] = ["user", "nice", "system", "idle", "iowait", "irq", "softirq", "steal"];
-const DEVICES: usize = 50;
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use outrigger::expose::{ContentEncoding, Format, Limits, compress, encode, parse};
+use outrigger::model::{Batch, Kind, Snapshot, Suffix, Timestamp};
 
-/// What a large machine gives: counters with two labels, gauges with long ones, plain gauges.
-fn large_machine() -> Snapshot {
+const SIZES: [usize; 2] = [500, 3_000];
+
+const FORMATS: [(&str, Format); 2] = [("text", Format::TEXT), ("openmetrics", Format::OPEN_METRICS)];
+
+/// A mix as a host gives it: many families of one sample, a few with one sample a device or a CPU
+/// and mode; whole numbers small and large, and fractions.
+fn snapshot(samples: usize) -> Snapshot {
     let mut batch = Batch::new();
-    for cpu in 0..CPUS {
-        let number = cpu.to_string();
-        for (at, mode) in MODES.iter().enumerate() {
-            let seconds = (cpu * 1000 + at) as f64 / 100.0;
-            batch.counter(
-                "node_cpu_seconds_total",
-                "Seconds the CPUs spent in each mode.",
-                &[("cpu", &number), ("mode", mode)],
-                seconds,
-            );
+    let mut number = 0.0;
+    let mut next = || {
+        number += 1.0;
+        number * 1_234_567.0
+    };
+    for i in 0..samples * 2 / 5 {
+        let name = format!("node_memory_{i}_bytes");
+        batch.gauge(&name, "Memory information field.", &[], next());
+    }
+    for cpu in 0..samples / 10 {
+        let cpu = cpu.to_string();
+        for mode in ["idle", "iowait", "irq", "nice"] {
+            let help = "Seconds the CPUs spent in each mode.";
+            batch.counter("node_cpu_seconds_total", help, &[("cpu", &cpu), ("mode", mode)], next() / 100.0);
         }
     }
-    for at in 0..1000 {
-        let (device, mount) = (format!("/dev/mapper/volume-{}", at % DEVICES), format!("/srv/data/{at}"));
-        let labels = [("device", device.as_str()), ("fstype", "ext4"), ("mountpoint", mount.as_str())];
-        batch.gauge("node_filesystem_free_bytes", "Free space in bytes.", &labels, 1e9 + at as f64);
+    for i in 0..samples / 10 {
+        let (device, mount) = (format!("/dev/sda{i}"), format!("/srv/data/volume \"{i}\""));
+        let labels = [("device", &*device), ("fstype", "ext4"), ("mountpoint", &*mount)];
+        batch.gauge("node_filesystem_avail_bytes", "Space available to users, in bytes.", &labels, next());
     }
-    Snapshot::assemble(Timestamp::from_millis(0), vec![("large", batch)])
+    let waits = batch.family("outrigger_wait_seconds", "Time waited.", Kind::Histogram);
+    for i in 0..samples / 10 {
+        let bound = (i as f64 / 8.0).to_string();
+        batch.sample_full(waits, Suffix::Bucket, &[("le", &bound)], i as f64, None);
+    }
+    Snapshot::assemble(Timestamp::default(), vec![("bench", batch)])
 }
 
-fn exposition(criterion: &mut Criterion) {
-    let snapshot = large_machine();
-    for (name, accept, syntax) in [
-        ("text", "text/plain;version=0.0.4", Syntax::Text004),
-        ("openmetrics", "application/openmetrics-text;version=1.0.0", Syntax::OpenMetrics100),
-    ] {
-        let format = expose::negotiate(Some(accept));
-        let mut body = Vec::new();
-        expose::encode(&snapshot, format, &mut body);
-        let mut group = criterion.benchmark_group(name);
-        group.throughput(Throughput::Bytes(body.len() as u64));
-        let mut out = Vec::with_capacity(body.len());
-        group.bench_function("encode", |bench| {
-            bench.iter(|| {
-                out.clear();
-                expose::encode(&snapshot, format, &mut out);
-                out.len()
-            });
-        });
-        let mut batch = Batch::new();
-        group.bench_function("parse", |bench| {
-            bench.iter(|| {
-                batch.clear();
-                expose::parse(&body, syntax, Limits::default(), &mut batch).map(|stats| stats.samples)
-            });
-        });
-        for (name, encoding) in [("gzip", ContentEncoding::Gzip), ("zstd", ContentEncoding::Zstd)] {
-            let mut out = Vec::new();
-            group.bench_function(name, |bench| {
-                bench.iter(|| {
+fn encoded(snapshot: &Snapshot, format: Format) -> Vec<u8> {
+    let mut out = Vec::new();
+    encode(snapshot, format, &mut out);
+    out
+}
+
+fn encoding(c: &mut Criterion) {
+    let mut group = c.benchmark_group("encode");
+    for size in SIZES {
+        let snapshot = snapshot(size);
+        for (name, format) in FORMATS {
+            let mut out = encoded(&snapshot, format);
+            group.throughput(Throughput::Bytes(out.len() as u64));
+            group.bench_function(BenchmarkId::new(name, size), |b| {
+                b.iter(|| {
                     out.clear();
-                    expose::compress(encoding, &body, &mut out).map(|()| out.len())
+                    encode(black_box(&snapshot), format, &mut out);
+                    black_box(&out);
                 });
             });
         }
-        group.finish();
     }
 }
 
-criterion_group!(benches, exposition);
+fn parsing(c: &mut Criterion) {
+    let mut group = c.benchmark_group("parse");
+    for size in SIZES {
+        for (name, format) in FORMATS {
+            let text = encoded(&snapshot(size), format);
+            let mut batch = Batch::new();
+            group.throughput(Throughput::Bytes(text.len() as u64));
+            group.bench_function(BenchmarkId::new(name, size), |b| {
+                b.iter(|| {
+                    batch.clear();
+                    parse(black_box(&text), format.syntax, Limits::default(), &mut batch)
+                });
+            });
+        }
+    }
+}
+
+fn compressing(c: &mut Criterion) {
+    let mut group = c.benchmark_group("compress");
+    let text = encoded(&snapshot(500), Format::TEXT);
+    group.throughput(Throughput::Bytes(text.len() as u64));
+    for (name, encoding) in [("gzip", ContentEncoding::Gzip), ("zstd", ContentEncoding::Zstd)] {
+        let mut out = Vec::new();
+        group.bench_function(BenchmarkId::new(name, 500), |b| {
+            b.iter(|| {
+                out.clear();
+                compress(encoding, black_box(&text), &mut out)
+            });
+        });
+    }
+}
+
+criterion_group!(benches, encoding, parsing, compressing);
 criterion_main!(benches);

@@ -86,7 +86,8 @@ pub fn compress(encoding: ContentEncoding, body: &[u8], out: &mut Vec<u8>) -> io
             encoder.write_all(body)?;
             encoder.finish()?;
         }
-        ContentEncoding::Zstd => zstd::stream::copy_encode(body, out, 1)?,
+        // In one call, so that zstd knows the size and takes tables no larger than it needs.
+        ContentEncoding::Zstd => out.extend_from_slice(&zstd::bulk::compress(body, 1)?),
     }
     Ok(())
 }

@@ -97,8 +97,11 @@ impl<'i> Families<'i> {
 
     /// Makes the family of this name the current one, for a line of metadata.
     pub(super) fn enter(&mut self, name: Cow<'i, str>) -> Result<(), Problem> {
+        // TYPE follows HELP: the name is the one just read.
+        if self.current().is_some_and(|family| family.name == name) {
+            return Ok(());
+        }
         match self.by_name.get(&name) {
-            Some(found) if *found == self.current => Ok(()),
             Some(_) if self.open_metrics => Err(Problem::Interleaved(shown(&name))),
             Some(found) => {
                 self.current = *found;
