@@ -3,6 +3,8 @@
 //! Signals: SIGHUP reloads. SIGTERM and SIGINT let what is in flight end (see `web.limits.drain_timeout`);
 //! a second one ends at once.
 
+use std::fmt::Display;
+use std::future::Future;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +19,7 @@ use super::reload::Reloader;
 use super::settings::Settings;
 use super::{BUILD, Invocation, SettingsError, clock};
 use crate::collect::{BuildError, Own};
-use crate::web::{HttpMetrics, Readiness, ReloadHandle, ReloadRequests, Server, WebError, WebState};
+use crate::web::{Drained, HttpMetrics, Readiness, ReloadHandle, ReloadRequests, Server, WebError, WebState};
 
 /// How long the last log lines may take to be read.
 const LOG_PATIENCE: Duration = Duration::from_secs(1);
@@ -41,7 +43,7 @@ pub enum Ended {
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The configuration or a flag is wrong.
-    #[error("{0}")]
+    #[error(transparent)]
     Settings(#[from] SettingsError),
     /// A collector's options do not go together.
     #[error(transparent)]
@@ -112,7 +114,7 @@ async fn serve(invocation: Invocation, settings: Settings, log: Log) -> Result<E
     let reloading = tokio::spawn(reload_when_asked(reloader, hangup, reload_requests));
 
     let (stop, stopped) = oneshot::channel::<()>();
-    let mut serving = tokio::spawn(server.serve(async {
+    let serving = tokio::spawn(server.serve(async {
         let _ = stopped.await;
     }));
     ready.set(true);
@@ -121,28 +123,36 @@ async fn serve(invocation: Invocation, settings: Settings, log: Log) -> Result<E
     ready.set(false);
     reloading.abort();
     let _ = stop.send(());
+    Ok(wind_down(serving, stops.next()).await)
+}
+
+/// Waits until the server has drained, or for the signal that does not want to wait.
+async fn wind_down<E: Display>(
+    serving: impl Future<Output = Result<Drained, E>>,
+    second_signal: impl Future<Output = &'static str>,
+) -> Ended {
     let drained = tokio::select! {
         biased;
-        drained = &mut serving => drained,
-        name = stops.next() => {
+        drained = serving => drained,
+        name = second_signal => {
             warn!(signal = name, "Stopping at once");
-            return Ok(Ended::Cut);
+            return Ended::Cut;
         }
     };
-    Ok(match drained {
-        Ok(drained) if drained.cut_connections == 0 => {
+    match drained {
+        Ok(Drained { cut_connections: 0 }) => {
             info!("Stopped");
             Ended::Drained
         }
-        Ok(drained) => {
-            warn!(connections = drained.cut_connections, "Stopped; connections were cut");
+        Ok(Drained { cut_connections }) => {
+            warn!(connections = cut_connections, "Stopped; connections were cut");
             Ended::Drained
         }
         Err(error) => {
             warn!(%error, "Stopped; the HTTP server had failed");
             Ended::Cut
         }
-    })
+    }
 }
 
 /// Reloads at SIGHUP and at requests, one after the other, until aborted.
@@ -179,5 +189,23 @@ impl Stops {
             _ = self.terminate.recv() => "SIGTERM",
             _ = self.interrupt.recv() => "SIGINT",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::{pending, ready};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn the_end_is_the_drain_or_the_second_signal() {
+        let drained = |cut_connections| ready(Ok::<_, String>(Drained { cut_connections }));
+        assert_eq!(wind_down(drained(0), pending()).await, Ended::Drained);
+        // Its time was over: that is how a drain ends, no failure.
+        assert_eq!(wind_down(drained(3), pending()).await, Ended::Drained);
+        assert_eq!(wind_down(drained(0), ready("SIGTERM")).await, Ended::Drained);
+        assert_eq!(wind_down(pending::<Result<_, String>>(), ready("SIGINT")).await, Ended::Cut);
+        assert_eq!(wind_down(ready(Err("panicked")), pending()).await, Ended::Cut);
     }
 }

@@ -10,6 +10,7 @@ use super::{Outcome, complain, print};
 use crate::app::{Invocation, settings};
 use crate::collect::specs;
 use crate::config::Environment;
+use crate::web::check_config_file;
 
 pub(super) fn command() -> Command {
     Command::new("config")
@@ -58,6 +59,9 @@ fn check(file: &Path) -> Result<String, String> {
         ..Invocation::default()
     };
     let settings = invocation.settings().map_err(|error| failed(&error))?;
+    if let Some(web_file) = &settings.web.serve.config_file {
+        check_config_file(web_file).map_err(|error| failed(&error))?;
+    }
     // Some mistakes only a collector sees: two options that exclude each other.
     settings.engine(Arc::default()).map_err(|error| failed(&format_args!("{shown}: {error}")))?;
     let (enabled, all) = (settings.collect.enabled().len(), specs().len());

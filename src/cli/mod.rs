@@ -5,6 +5,7 @@
 
 mod check_config;
 mod check_metrics;
+mod check_web_config;
 mod completions;
 mod flags;
 mod healthcheck;
@@ -53,6 +54,7 @@ fn dispatch(matches: &ArgMatches) -> Outcome {
         Some(("check", matches)) => match matches.subcommand() {
             Some(("config", matches)) => check_config::run(matches),
             Some(("metrics", _)) => check_metrics::run(),
+            Some(("web-config", matches)) => check_web_config::run(matches),
             _ => misunderstood("check"),
         },
         Some(("healthcheck", matches)) => healthcheck::run(matches),
@@ -88,7 +90,8 @@ fn command() -> Command {
                 .subcommand_required(true)
                 .arg_required_else_help(true)
                 .subcommand(check_config::command())
-                .subcommand(check_metrics::command()),
+                .subcommand(check_metrics::command())
+                .subcommand(check_web_config::command()),
         )
         .subcommand(healthcheck::command())
         .subcommand(completions::command())

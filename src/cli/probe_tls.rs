@@ -128,10 +128,14 @@ impl ServerCertVerifier for Known {
 /// The certificates of a PEM file, the first one being its owner's.
 pub(super) fn certificates(file: &Path) -> anyhow::Result<Vec<CertificateDer<'static>>> {
     let pem = read_bounded(file, LARGEST_PEM).with_context(|| file.display().to_string())?;
-    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
-    let certificates = certificates.with_context(|| file.display().to_string())?;
+    parse_certificates(&pem).with_context(|| file.display().to_string())
+}
+
+/// The certificates of a PEM text.
+pub(super) fn parse_certificates(pem: &[u8]) -> anyhow::Result<Vec<CertificateDer<'static>>> {
+    let certificates = CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>()?;
     if certificates.is_empty() {
-        bail!("{}: no certificate in it", file.display());
+        bail!("no certificate in it");
     }
     Ok(certificates)
 }

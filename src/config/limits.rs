@@ -4,8 +4,8 @@ use crate::model::ByteSize;
 
 /// The budget of one file. Whatever exceeds it is an error that names the limit.
 ///
-/// The defaults hold a rule file of some ten thousand rules and stop a hostile file within
-/// milliseconds.
+/// The defaults hold some ten thousand rules. A hostile file is mostly refused within a millisecond;
+/// the worst that fits the limits costs about a tenth of a second.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Largest file. Checked before anything is read, and again while reading.
@@ -22,6 +22,6 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { size: ByteSize::new(8 << 20), depth: 64, nodes: 500_000, aliases: 10_000, errors: 100 }
+        Self { size: ByteSize::new(4 << 20), depth: 64, nodes: 100_000, aliases: 10_000, errors: 100 }
     }
 }

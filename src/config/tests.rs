@@ -239,6 +239,7 @@ fn hostile() -> Vec<(String, &'static str)> {
         writeln!(merges, "m{level}: &m{level} {{<<: [*m{before}, *m{before}], x{level}: 1}}").unwrap();
     }
     let n = 100_000;
+    let keys = 40_000;
     vec![
         ("[".repeat(n), "nested deeper than"),
         ("{".repeat(n), "nested deeper than"),
@@ -249,16 +250,16 @@ fn hostile() -> Vec<(String, &'static str)> {
         (laughs, "aliases counted"),
         (merges, "aliases counted"),
         (format!("a: &a 1\nb: [{}]", "*a, ".repeat(n)), "more than 10000 aliases"),
-        (format!("a: [{}]", "x, ".repeat(600_000)), "more than 500000 values"),
-        ("a: b\n".repeat(n), "and 99900 more errors"),
-        ((0..n).map(|i| format!("k{i}: b\n")).collect(), "and 99900 more errors"),
+        (format!("a: [{}]", "x, ".repeat(150_000)), "more than 100000 values"),
+        ("a: b\n".repeat(keys), "and 39900 more errors"),
+        ((0..keys).map(|i| format!("k{i}: b\n")).collect(), "and 39900 more errors"),
         (format!("name: {}\n", "$".repeat(n) + &"${X".repeat(n)), "without \"}\""),
-        ("x".repeat(9 << 20), "larger than 8MiB"),
-        (format!("a: {}", "x".repeat(50 << 20)), "larger than 8MiB"),
+        ("x".repeat(5 << 20), "larger than 4MiB"),
+        (format!("a: {}", "x".repeat(50 << 20)), "larger than 4MiB"),
         ("&a ".repeat(n), "not valid YAML"),
         ("!!str ".repeat(n), "not valid YAML"),
         ("a: 'x".repeat(n), "not valid YAML"),
-        (format!("{}x", " ".repeat(7 << 20)), "expected keys and values"),
+        (format!("{}x", " ".repeat(3 << 20)), "expected keys and values"),
         (format!("\"{}\": 1", "k".repeat(1 << 20)), "not valid YAML"),
     ]
 }
@@ -290,7 +291,7 @@ fn files_that_are_no_text_are_refused() {
     let sparse = std::fs::File::create(&file).unwrap();
     sparse.set_len(50 << 20).unwrap();
     for (path, part) in [
-        (file.as_path(), "larger than the 8MiB"),
+        (file.as_path(), "larger than the 4MiB"),
         (std::path::Path::new("/dev/zero"), "a device"),
         (dir.path(), "a directory"),
     ] {

@@ -8,4 +8,6 @@
     reason = "a test may panic on what it did not foresee"
 )]
 
+mod cli;
+mod program;
 mod web;

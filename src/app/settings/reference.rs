@@ -87,7 +87,7 @@ with its place; `outrigger check config --print-default` prints the built-in con
 - A secret can come from a file instead: `password_file` for `password`. It is read at each use.
 - Durations are Prometheus's (`500ms`, `30s`, `1h30m`), and so are sizes (`512KB`, `10MB`: powers of 1024).
 - Relative paths start at the folder of the file.
-- A file may have 8 MiB, 64 levels and 500,000 values, aliases counted as what they stand for.
+- A file may have 4 MiB, 64 levels and 100,000 values, aliases counted as what they stand for.
 
 SIGHUP, or `POST /-/reload` with `--web.enable-lifecycle`, reads the file again. A file with a mistake
 changes nothing: what ran goes on, the mistakes are logged, and

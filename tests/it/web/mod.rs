@@ -1,7 +1,7 @@
 //! The HTTP face over real sockets: a server per test on a port of the kernel's choice.
 
 mod auth;
-mod authority;
+pub(crate) mod authority;
 mod limits;
 mod listener;
 mod pages;
