@@ -161,6 +161,12 @@ def malformed(port):
     return f"{len(seen)} kinds of answer"
 
 
+def scraped(exporter):
+    """Families of a scrape, None while what the attack had begun is still being answered (503)."""
+    status, _, body = peers.get(exporter.port, "/metrics", {"Accept": peers.TEXT}, 5)
+    return peers.parse(body.decode()) if status == 200 else None
+
+
 def check():
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     options.add_argument("--outrigger", required=True)
@@ -177,8 +183,7 @@ def check():
             said = attack(ours.port)
             if ours.poll() is not None:
                 raise Failed(f"{attack.__name__}: the exporter ended with {ours.returncode}\n{ours.log()}")
-            families = peers.wait_for(lambda: peers.parse(ours.scrape(timeout=5)), f"a scrape after {attack.__name__}",
-                                      30, ours)
+            families = peers.wait_for(lambda: scraped(ours), f"a scrape after {attack.__name__}", 30, ours)
             print(f"{attack.__name__}: {said}; then {len(families)} families, "
                   f"RSS {ours.status('VmRSS')} kB, highest {ours.status('VmHWM')} kB")
         after, highest = ours.status("VmRSS"), ours.status("VmHWM")
