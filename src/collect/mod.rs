@@ -35,7 +35,7 @@ pub use files::{DescriptorBudget, Files};
 pub use host_paths::{Host, HostPaths};
 pub use own::{BuildInfo, EngineStats, Own};
 pub use spec::{Build, Flag, FlagKind, NameFilter, Options, Spec, specs};
-pub use tree::{Tree, numbered};
+pub use tree::Tree;
 
 use crate::model::{Batch, Timestamp};
 

@@ -1,7 +1,7 @@
 //! A directory tree of small files, as sysfs and procfs are: read by path parts, without building a path
 //! for each read.
 //!
-//! Invariant: the path buffer is reused, listings are sorted and bounded, and descriptors are kept as
+//! Invariant: the path buffer is reused, listings are sorted, and descriptors are kept as
 //! [`Files`] does.
 
 use std::io;
@@ -9,10 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::files::{DescriptorBudget, Files};
-use super::{CollectError, parse};
-
-/// Longest directory listing; the rest of a longer one is left out.
-const MAX_NAMES: usize = 100_000;
+use super::{CollectError, directory, parse};
 
 /// Reads the files below a base directory.
 #[derive(Debug)]
@@ -102,19 +99,13 @@ impl Tree {
         }
     }
 
-    /// The names in a directory that `keep` accepts, sorted. Names that are not UTF-8, which the kernel
-    /// does not make here, are left out.
+    /// The names in a directory that `keep` accepts, sorted.
     ///
     /// # Errors
     /// What the system says.
     pub fn names(&mut self, below: &[&str], keep: impl Fn(&str) -> bool) -> io::Result<Vec<String>> {
-        let mut names = Vec::new();
-        for entry in std::fs::read_dir(self.path(below))?.take(MAX_NAMES) {
-            if let Some(name) = entry?.file_name().to_str().filter(|name| keep(name)) {
-                names.push(name.to_owned());
-            }
-        }
-        names.sort_unstable();
+        let mut names = directory::names(self.path(below))?;
+        names.retain(|name| keep(name));
         Ok(names)
     }
 
@@ -154,12 +145,6 @@ impl Tree {
     }
 }
 
-/// The digits of `name` between `prefix` and its end: `numbered("mc12", "mc")` is `12`.
-pub fn numbered<'a>(name: &'a str, prefix: &str) -> Option<&'a str> {
-    let digits = name.strip_prefix(prefix)?;
-    (!digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit())).then_some(digits)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -181,13 +166,5 @@ mod tests {
         assert!(matches!(tree.required(&["none"]), Err(CollectError::Io { .. })));
         std::fs::write(dir.path().join("text"), "x").unwrap();
         assert!(matches!(tree.unsigned(&["text"]), Err(CollectError::Parse { .. })));
-    }
-
-    #[test]
-    fn numbered_names() {
-        assert_eq!(numbered("mc12", "mc"), Some("12"));
-        assert_eq!(numbered("mc", "mc"), None);
-        assert_eq!(numbered("mc1a", "mc"), None);
-        assert_eq!(numbered("csrow1", "mc"), None);
     }
 }
