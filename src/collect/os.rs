@@ -2,6 +2,8 @@
 
 #![expect(unsafe_code, reason = "raw system calls, each with its own safety argument")]
 
+pub(super) mod btrfs;
+
 use std::io;
 
 /// What the kernel says of its clock: `adjtimex(2)`.

@@ -79,6 +79,19 @@ impl Tree {
         }
     }
 
+    /// An attribute that may be absent, or the directory that it would be in.
+    ///
+    /// # Errors
+    /// It is there but cannot be read.
+    pub fn optional(&mut self, below: &[&str]) -> Result<Option<&[u8]>, CollectError> {
+        self.path(below);
+        match self.files.attribute(&self.path) {
+            Ok(value) => Ok(Some(value)),
+            Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
+            Err(source) => Err(CollectError::Io { path: self.path.clone(), source }),
+        }
+    }
+
     /// An attribute that must be there and hold a whole number.
     ///
     /// # Errors
@@ -86,17 +99,6 @@ impl Tree {
     pub fn unsigned(&mut self, below: &[&str]) -> Result<u64, CollectError> {
         let number = parse::unsigned(self.required(below)?);
         number.ok_or_else(|| CollectError::parsing(&self.path, "expected a whole number"))
-    }
-
-    /// An attribute that must hold a whole number if it is there.
-    ///
-    /// # Errors
-    /// It is there but cannot be read, or is no whole number.
-    pub fn optional_unsigned(&mut self, below: &[&str]) -> Result<Option<u64>, CollectError> {
-        match self.unsigned(below) {
-            Err(CollectError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(None),
-            other => other.map(Some),
-        }
     }
 
     /// The names in a directory that `keep` accepts, sorted.
@@ -160,7 +162,10 @@ mod tests {
         assert_eq!(tree.names(&["class"], |n| n != "c").unwrap(), ["a", "b"]);
         assert_eq!(tree.unsigned(&["class", "a", "size"]).unwrap(), 12);
         assert_eq!(tree.text(&["class", "b", "size"]).unwrap(), b" 12\n");
-        assert_eq!(tree.optional_unsigned(&["class", "a", "none"]).unwrap(), None);
+        assert_eq!(tree.optional(&["class", "a", "none"]).unwrap(), None);
+        assert_eq!(tree.optional(&["class", "a", "size", "none"]).unwrap(), None);
+        assert_eq!(tree.optional(&["class", "a", "size"]).unwrap(), Some(b"12".as_slice()));
+        assert!(tree.optional(&["class"]).is_err(), "a directory");
         assert!(tree.names_if_any(&["none"], |_| true).unwrap().is_empty());
         assert!(matches!(tree.names_or_no_data(&["none"], |_| true), Err(CollectError::NoData(_))));
         assert!(matches!(tree.required(&["none"]), Err(CollectError::Io { .. })));

@@ -78,14 +78,7 @@ impl Mdadm {
     fn collect_sysfs(&mut self, out: &mut Batch) -> Result<(), CollectError> {
         self.block.begin_pass();
         for device in self.block.names_if_any(&[], |name| name.starts_with("md"))? {
-            let level = match self.block.attribute(&[&device, "md", "level"]) {
-                Ok(level) => level,
-                Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,
-                Err(source) => {
-                    let path = self.block.path(&[&device, "md", "level"]).to_path_buf();
-                    return Err(CollectError::Io { path, source });
-                }
-            };
+            let Some(level) = self.block.optional(&[&device, "md", "level"])? else { continue };
             let redundant = matches!(level, b"raid1" | b"raid4" | b"raid5" | b"raid6" | b"raid10");
             let disks = self.block.unsigned(&[&device, "md", "raid_disks"])?;
             let degraded = if redundant { self.block.unsigned(&[&device, "md", "degraded"])? } else { 0 };

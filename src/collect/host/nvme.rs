@@ -1,7 +1,5 @@
 //! NVMe controllers and their namespaces. Source: kernel `drivers/nvme/host/sysfs.c`, `/sys/class/nvme`.
 
-use std::io;
-
 use crate::collect::directory::number_after;
 use crate::collect::{CollectError, Collector, Pass, Spec, Tree, parse};
 use crate::model::{Batch, Kind, valid_utf8};
@@ -61,14 +59,8 @@ impl Nvme {
         let used = self.class.unsigned(&[device, directory, "nuse"])?;
         let size = self.class.unsigned(&[device, directory, "size"])?;
         let block = self.class.unsigned(&[device, directory, "queue", "logical_block_size"])?;
-        let state = match self.class.attribute(&[device, directory, "ana_state"]) {
-            Ok(state) => valid_utf8(state).into_owned(),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => "unknown".to_owned(),
-            Err(source) => {
-                let path = self.class.path(&[device, directory, "ana_state"]).to_path_buf();
-                return Err(CollectError::Io { path, source });
-            }
-        };
+        let state = self.class.optional(&[device, directory, "ana_state"])?.unwrap_or(b"unknown");
+        let state = valid_utf8(state);
         let labels = [("ana_state", &*state), ("device", device), ("nsid", nsid)];
         out.gauge("node_nvme_namespace_info", "Facts about an NVMe namespace; always 1.", &labels, 1.0);
         let labels = [("device", device), ("nsid", nsid)];

@@ -110,16 +110,9 @@ impl Collector for Xfs {
         // `stats` is the sum over all file systems, and has no `stats/stats` below it.
         for device in self.tree.names_if_any(&[], |_| true)? {
             let below = [&*device, "stats", "stats"];
-            match self.tree.attribute(&below) {
-                Ok(text) => {
-                    if !write(out, &device, text) {
-                        return Err(self.tree.malformed(&below, "expected numbers"));
-                    }
-                }
-                Err(e) if matches!(e.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => {}
-                Err(source) => {
-                    return Err(CollectError::Io { path: self.tree.path(&below).to_path_buf(), source });
-                }
+            let Some(text) = self.tree.optional(&below)? else { continue };
+            if !write(out, &device, text) {
+                return Err(self.tree.malformed(&below, "expected numbers"));
             }
         }
         Ok(())

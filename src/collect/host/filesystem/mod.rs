@@ -14,8 +14,7 @@ use std::time::{Duration, Instant};
 
 use rustc_hash::FxHashSet;
 
-use self::mounts::Mount;
-pub(super) use self::mounts::MountTable;
+pub(super) use self::mounts::{Mount, MountTable};
 use self::prober::{Answer, Prober, Question, Space, Statfs};
 use crate::collect::{
     BuildError, CollectError, Collector, Flag, FlagKind, Host, NameFilter, Options, Pass, Spec,
