@@ -68,6 +68,11 @@ impl Gate {
         Ok(Self { in_force: Arc::new(ArcSwap::from_pointee(protection)), file: Some(file), authenticator })
     }
 
+    /// Whether clients must speak TLS. Cannot turn to no while the server runs.
+    pub(super) fn asks_for_tls(&self) -> bool {
+        self.in_force.load().tls.is_some()
+    }
+
     /// What is in force now; after a change of the file, what it says now.
     pub(super) async fn protection(&self) -> Arc<Protection> {
         if let Some(file) = &self.file

@@ -84,7 +84,7 @@ impl Server {
     pub async fn serve(self, shutdown: impl Future<Output = ()>) -> Drained {
         let (stop, stopped) = watch::channel(false);
         for (listener, address) in self.listeners.into_iter().zip(self.addresses) {
-            info!(%address, "Listening on");
+            info!(%address, tls = self.shared.gate.asks_for_tls(), "Listening on");
             tokio::spawn(accept(listener, Arc::clone(&self.shared), stopped.clone()));
         }
         drop(stopped);

@@ -253,6 +253,14 @@ const ROWS: &[Row] = &[
     ),
     row(
         "",
+        "web.limits.max_requests_wait",
+        "DURATION",
+        Restart,
+        one!(web.serve.limits.max_requests_wait, duration, shown_duration),
+        "How long a scrape over web.max_requests waits for its turn before it gets status 503.",
+    ),
+    row(
+        "",
         "web.limits.header_size",
         "SIZE",
         Restart,
