@@ -18,6 +18,7 @@ pub mod host;
 mod host_paths;
 mod links;
 mod netlink;
+mod nfs_rpc;
 mod numbered;
 mod os;
 pub mod own;
