@@ -3,6 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::directory::names;
+
 /// One numbered entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Numbered {
@@ -16,22 +18,15 @@ pub(super) struct Numbered {
 /// before `cpu2`: where the first of several wins, node_exporter's glob has this order). Without the
 /// directory there are none.
 pub(super) fn numbered(directory: &Path, prefix: &str) -> io::Result<Vec<Numbered>> {
-    let entries = match std::fs::read_dir(directory) {
-        Ok(entries) => entries,
+    let names = match names(directory) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(e) => return Err(e),
+        names => names?,
     };
-    let mut found = Vec::new();
-    for entry in entries {
-        let entry = entry?;
-        let name = entry.file_name();
-        let number = name.to_str().and_then(|n| n.strip_prefix(prefix));
-        if let Some(number) = number.filter(|n| n.starts_with(|c: char| c.is_ascii_digit())) {
-            found.push(Numbered { number: number.to_owned(), path: entry.path() });
-        }
-    }
-    found.sort_unstable_by(|a, b| a.number.cmp(&b.number));
-    Ok(found)
+    let entry = |name: String| {
+        let number = name.strip_prefix(prefix).filter(|n| n.starts_with(|c: char| c.is_ascii_digit()))?;
+        Some(Numbered { number: number.to_owned(), path: directory.join(&name) })
+    };
+    Ok(names.into_iter().filter_map(entry).collect())
 }
 
 #[cfg(test)]

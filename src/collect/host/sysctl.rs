@@ -75,6 +75,9 @@ impl Parameter {
             let what = format!("{} field names given, {} values found", self.fields.len(), values.len());
             return Err(CollectError::parsing(&self.path, what));
         }
+        if values.is_empty() {
+            return Err(CollectError::parsing(&self.path, "no values"));
+        }
         for (index, value) in values.iter().enumerate() {
             let mut digits = itoa::Buffer::new();
             let index_label =
@@ -102,8 +105,21 @@ impl Parameter {
     }
 }
 
+/// Everything but letters, digits and underscores becomes one underscore, with those beside it.
 fn sanitized(name: &str) -> String {
-    name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect()
+    let mut out = String::with_capacity(name.len());
+    let mut replaced = false;
+    for c in name.chars() {
+        if c.is_ascii_alphanumeric() || (c == '_' && !replaced) {
+            out.push(c);
+            replaced = false;
+        } else if !replaced && c != '_' {
+            out.truncate(out.trim_end_matches('_').len());
+            out.push('_');
+            replaced = true;
+        }
+    }
+    out
 }
 
 impl Collector for Sysctl {
@@ -164,6 +180,13 @@ mod tests {
         ] {
             let error = fixture().option("sysctl.include", include).error("sysctl");
             assert!(error.contains(why), "{error}");
+        }
+    }
+
+    #[test]
+    fn names_are_sanitized() {
+        for (name, want) in [("fs.file-nr", "fs_file_nr"), ("a_.b", "a_b"), ("a__b", "a__b"), ("a.-b", "a_b")] {
+            assert_eq!(super::sanitized(name), want, "{name}");
         }
     }
 }

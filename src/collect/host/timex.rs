@@ -33,38 +33,42 @@ impl Collector for Timex {
 fn emit(timex: &libc::timex, synchronised: bool, out: &mut Batch) {
     let nanoseconds = timex.status & libc::STA_NANO != 0;
     let offset_divisor = if nanoseconds { NANOSECONDS_PER_SECOND } else { MICROSECONDS_PER_SECOND };
+    let offset = |value| long(value) / offset_divisor;
+    let microseconds = |value| long(value) / MICROSECONDS_PER_SECOND;
+    let ppm = |value| long(value) / PPM_16_BIT_FRACTION;
+    let synchronised = f64::from(u8::from(synchronised));
     for (name, help, value) in [
-        ("offset_seconds", "Offset of the local clock from the reference.", long(timex.offset) / offset_divisor),
+        ("node_timex_offset_seconds", "Offset of the local clock from the reference.", offset(timex.offset)),
         (
-            "frequency_adjustment_ratio",
+            "node_timex_frequency_adjustment_ratio",
             "Local clock's frequency adjustment.",
-            1.0 + long(timex.freq) / PPM_16_BIT_FRACTION,
+            1.0 + ppm(timex.freq),
         ),
-        ("maxerror_seconds", "Maximum error.", long(timex.maxerror) / MICROSECONDS_PER_SECOND),
-        ("estimated_error_seconds", "Estimated error.", long(timex.esterror) / MICROSECONDS_PER_SECOND),
-        ("status", "Status bits (STA_*).", f64::from(timex.status)),
-        ("loop_time_constant", "Time constant of the phase-locked loop.", long(timex.constant)),
-        ("tick_seconds", "Seconds between clock ticks.", long(timex.tick) / MICROSECONDS_PER_SECOND),
-        ("pps_frequency_hertz", "Frequency of the pulse per second.", long(timex.ppsfreq) / PPM_16_BIT_FRACTION),
-        ("pps_jitter_seconds", "Jitter of the pulse per second.", long(timex.jitter) / offset_divisor),
-        ("pps_shift_seconds", "Interval length of the pulse per second.", f64::from(timex.shift)),
+        ("node_timex_maxerror_seconds", "Maximum error.", microseconds(timex.maxerror)),
+        ("node_timex_estimated_error_seconds", "Estimated error.", microseconds(timex.esterror)),
+        ("node_timex_status", "Status bits (STA_*).", f64::from(timex.status)),
+        ("node_timex_loop_time_constant", "Time constant of the phase-locked loop.", long(timex.constant)),
+        ("node_timex_tick_seconds", "Seconds between clock ticks.", microseconds(timex.tick)),
+        ("node_timex_pps_frequency_hertz", "Frequency of the pulse per second.", ppm(timex.ppsfreq)),
+        ("node_timex_pps_jitter_seconds", "Jitter of the pulse per second.", offset(timex.jitter)),
+        ("node_timex_pps_shift_seconds", "Interval length of the pulse per second.", f64::from(timex.shift)),
         (
-            "pps_stability_hertz",
+            "node_timex_pps_stability_hertz",
             "Stability of the pulse per second, average of recent changes of its frequency.",
-            long(timex.stabil) / PPM_16_BIT_FRACTION,
+            ppm(timex.stabil),
         ),
-        ("tai_offset_seconds", "Offset of International Atomic Time (TAI) from UTC.", f64::from(timex.tai)),
-        ("sync_status", "Whether the clock is synchronised to a reliable server.", f64::from(u8::from(synchronised))),
+        ("node_timex_tai_offset_seconds", "Offset of International Atomic Time (TAI) from UTC.", f64::from(timex.tai)),
+        ("node_timex_sync_status", "Whether the clock is synchronised to a reliable server.", synchronised),
     ] {
-        out.gauge(&["node_timex_", name].concat(), help, &[], value);
+        out.gauge(name, help, &[], value);
     }
     for (name, help, value) in [
-        ("pps_jitter_total", "Pulses whose jitter exceeded the limit.", timex.jitcnt),
-        ("pps_calibration_total", "Calibration intervals of the pulse per second.", timex.calcnt),
-        ("pps_error_total", "Calibration errors of the pulse per second.", timex.errcnt),
-        ("pps_stability_exceeded_total", "Times the stability limit was exceeded.", timex.stbcnt),
+        ("node_timex_pps_jitter_total", "Pulses whose jitter exceeded the limit.", timex.jitcnt),
+        ("node_timex_pps_calibration_total", "Calibration intervals of the pulse per second.", timex.calcnt),
+        ("node_timex_pps_error_total", "Calibration errors of the pulse per second.", timex.errcnt),
+        ("node_timex_pps_stability_exceeded_total", "Times the stability limit was exceeded.", timex.stbcnt),
     ] {
-        out.counter(&["node_timex_", name].concat(), help, &[], long(value));
+        out.counter(name, help, &[], long(value));
     }
 }
 
