@@ -26,10 +26,11 @@ pub(super) static SPEC: Spec = Spec {
     },
 };
 
-const LOOK_AGAIN: u32 = 32;
+const LOOK_AGAIN: u32 = 8;
 
 /// The family that the collector `cpu` also fills.
-pub(super) const CURRENT: (&str, &str) = ("node_cpu_frequency_hertz", "Current clock rate of the CPU in hertz.");
+pub(super) const CURRENT: (&str, &str) =
+    ("node_cpu_frequency_hertz", "Current clock rate of the CPU in hertz.");
 
 /// File in kHz, family, help.
 const RATES: [(&str, &str, &str); 6] = [
@@ -42,6 +43,7 @@ const RATES: [(&str, &str, &str); 6] = [
 ];
 
 struct Policy {
+    directory: PathBuf,
     cpus: Vec<String>,
     /// Those of [`RATES`] that exist and may be read.
     rates: Vec<(usize, PathBuf)>,
@@ -66,12 +68,12 @@ impl Collector for CpuFrequency {
         let mut failed = None;
         for policy in &self.policies {
             if let Err(e) = policy.emit(&mut self.files, out) {
-                failed.get_or_insert(e);
+                // Its CPUs may have gone offline, which is no error: the next pass looks again.
+                self.passes = 0;
+                if policy.directory.exists() {
+                    failed.get_or_insert(e);
+                }
             }
-        }
-        if failed.is_some() {
-            // A CPU may have gone: the next pass looks again.
-            self.passes = 0;
         }
         failed.map_or(Ok(()), Err)
     }
@@ -99,6 +101,7 @@ impl CpuFrequency {
                 .collect(),
             governor: directory.join("scaling_governor"),
             available_governors: directory.join("scaling_available_governors"),
+            directory,
         };
         self.policies = by_directory.into_iter().map(policy).collect();
         Ok(())
@@ -126,8 +129,9 @@ impl Policy {
                 out.sample(family, &[("cpu", cpu)], parse::value(kilohertz) * 1000.0);
             }
         }
-        let read = |path: &PathBuf, files: &mut Files| {
-            files.attribute(path).map(|t| valid_utf8(t).into_owned()).map_err(|e| CollectError::reading(path, e))
+        let read = |path: &PathBuf, files: &mut Files| -> Result<String, CollectError> {
+            let text = files.attribute(path).map_err(|e| CollectError::reading(path, e))?;
+            Ok(valid_utf8(text).into_owned())
         };
         let current = read(&self.governor, files)?;
         if current.is_empty() {
@@ -148,15 +152,20 @@ impl Policy {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::Fixture;
+    use super::super::testing::{Fixture, run};
 
     fn with_policy() -> Fixture {
         let policy = "sys/devices/system/cpu/cpufreq/policy0";
-        ["cpuinfo_min_freq=800000", "cpuinfo_max_freq=2400000", "scaling_cur_freq=1219917", "scaling_governor=powersave"]
-            .iter()
-            .chain(&["scaling_available_governors=performance powersave", "cpuinfo_cur_freq=<unknown>"])
-            .filter_map(|f| f.split_once('='))
-            .fold(Fixture::new(), |f, (file, text)| f.file(&format!("{policy}/{file}"), format!("{text}\n")))
+        [
+            ("cpuinfo_min_freq", "800000\n"),
+            ("cpuinfo_max_freq", "2400000\n"),
+            ("cpuinfo_cur_freq", "<unknown>\n"),
+            ("scaling_cur_freq", "1219917\n"),
+            ("scaling_governor", "powersave\n"),
+            ("scaling_available_governors", "performance powersave\n"),
+        ]
+        .iter()
+        .fold(Fixture::new(), |f, (file, text)| f.file(&format!("{policy}/{file}"), text))
     }
 
     #[test]
@@ -178,6 +187,20 @@ mod tests {
                    node_cpu_scaling_governor{cpu="12",governor="performance"} 0
                    node_cpu_scaling_governor{cpu="12",governor="powersave"} 1"#,
             );
+    }
+
+    #[test]
+    fn a_policy_whose_cpus_went_offline_is_no_error() {
+        let fixture = with_policy().link("sys/devices/system/cpu/cpu0/cpufreq", "../cpufreq/policy0");
+        let mut collector = fixture.collector("cpufreq");
+        assert!(run(&mut *collector).1.is_ok());
+        // Descriptors kept of a fixture still answer; those of sysfs say ENODEV.
+        std::fs::remove_dir_all(fixture.path().join("sys/devices/system/cpu/cpufreq")).unwrap();
+        for _ in 0..16 {
+            let (text, result) = run(&mut *collector);
+            assert!(result.is_ok(), "{text} {result:?}");
+        }
+        assert_eq!(run(&mut *collector).0, "");
     }
 
     #[test]

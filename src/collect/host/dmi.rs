@@ -89,13 +89,13 @@ mod tests {
     #[test]
     fn golden() {
         Fixture::new()
-            .file("sys/class/dmi/id/sys_vendor", "Dell \"Inc.\"\n")
+            .file("sys/class/dmi/id/sys_vendor", "Dell (\"I\")\n")
             .file("sys/class/dmi/id/bios_version", b" 2.2.4\xff\xfe \n")
             .file("sys/class/dmi/id/product_sku", "\n")
             .file("sys/class/dmi/id/chassis_type", "23\n")
             .expect(
                 "dmi",
-                "node_dmi_info{bios_version=\"2.2.4\u{fffd}\",product_sku=\"\",system_vendor=\"Dell \\\"Inc.\\\"\"} 1",
+                "node_dmi_info{bios_version=\"2.2.4\u{fffd}\",product_sku=\"\",system_vendor=\"Dell (\\\"I\\\")\"} 1",
             );
         assert!(Fixture::new().error("dmi").contains("no data"));
     }

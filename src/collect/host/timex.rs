@@ -57,7 +57,7 @@ fn emit(timex: &libc::timex, synchronised: bool, out: &mut Batch) {
             "Stability of the pulse per second, average of recent changes of its frequency.",
             ppm(timex.stabil),
         ),
-        ("node_timex_tai_offset_seconds", "Offset of International Atomic Time (TAI) from UTC.", f64::from(timex.tai)),
+        ("node_timex_tai_offset_seconds", "Offset of atomic time (TAI) from UTC.", f64::from(timex.tai)),
         ("node_timex_sync_status", "Whether the clock is synchronised to a reliable server.", synchronised),
     ] {
         out.gauge(name, help, &[], value);

@@ -103,7 +103,7 @@ mod tests {
         assert_eq!(cpus.len(), 2);
         assert!(cpus.iter().all(|c| c.flags == "half thumb" && c.model_name == "ARMv7 rev 4"));
 
-        let s390x = "vendor_id       : IBM/S390\nfeatures\t: esan3 zarch\nprocessor 0: version = FF\nprocessor 4: x\n\n\
+        let s390x = "vendor_id       : IBM/S390\nprocessor 0: version = FF\nprocessor 4: x\n\n\
                      cpu number      : 0\ncore id         : 7\n";
         let cpus = parse(s390x.as_bytes()).unwrap();
         assert_eq!((cpus[1].number.as_str(), cpus[1].vendor.as_str()), ("4", "IBM/S390"));

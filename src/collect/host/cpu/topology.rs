@@ -93,7 +93,10 @@ impl Topology {
         if self.isolated.is_none() {
             let path = self.directory.join("isolated");
             self.isolated = Some(match files.read_once(&path) {
-                Ok(text) => cpu_list(text).ok_or_else(|| CollectError::parsing(&path, "expected a list of CPUs"))?,
+                Ok(text) => {
+                    let invalid = || CollectError::parsing(&path, "expected a list of CPUs");
+                    cpu_list(text).ok_or_else(invalid)?
+                }
                 Err(e) if e.kind() == std::io::ErrorKind::NotFound => Vec::new(),
                 Err(e) => return Err(CollectError::reading(&path, e)),
             });
