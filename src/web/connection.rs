@@ -247,14 +247,28 @@ where
 }
 
 /// A stream that notes when bytes come and when writes are stuck.
+///
+/// Closed while there are unread bytes - a body too large, say - the kernel would send a reset, and
+/// the client might lose the answer that explains it. So a shutdown is followed by some reading, as
+/// RFC 9112 section 9.6 recommends.
 pub(super) struct WatchedStream<S> {
     stream: S,
     activity: Arc<Activity>,
+    linger: Option<Linger>,
 }
+
+struct Linger {
+    until: Pin<Box<tokio::time::Sleep>>,
+    bytes_left: usize,
+}
+
+/// How long, and for how many bytes, a client is listened to after the last answer.
+const LINGER: Duration = Duration::from_millis(500);
+const LINGER_BYTES: usize = 256 << 10;
 
 impl<S> WatchedStream<S> {
     pub(super) const fn new(stream: S, activity: Arc<Activity>) -> Self {
-        Self { stream, activity }
+        Self { stream, activity, linger: None }
     }
 
     fn note_write<T>(&self, written: &Poll<io::Result<T>>) {
@@ -274,7 +288,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for WatchedStream<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for WatchedStream<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for WatchedStream<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let written = Pin::new(&mut this.stream).poll_write(cx, buf);
@@ -302,7 +316,25 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for WatchedStream<S> {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
+        let this = self.get_mut();
+        if this.linger.is_none() {
+            ready!(Pin::new(&mut this.stream).poll_shutdown(cx))?;
+        }
+        let linger = this.linger.get_or_insert_with(|| Linger {
+            until: Box::pin(tokio::time::sleep(LINGER)),
+            bytes_left: LINGER_BYTES,
+        });
+        let mut scratch = [0; 4096];
+        while linger.until.as_mut().poll(cx).is_pending() {
+            let mut buf = ReadBuf::new(&mut scratch);
+            let read = ready!(Pin::new(&mut this.stream).poll_read(cx, &mut buf));
+            let count = buf.filled().len();
+            if read.is_err() || count == 0 || count > linger.bytes_left {
+                break;
+            }
+            linger.bytes_left -= count;
+        }
+        Poll::Ready(Ok(()))
     }
 }
 

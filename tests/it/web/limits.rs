@@ -165,6 +165,21 @@ async fn bodies_are_bounded_in_size_and_time() {
 }
 
 #[tokio::test]
+async fn a_refused_body_does_not_cost_the_client_the_answer() {
+    let server = limited(Limits { max_body_bytes: 1_000, ..Limits::default() }).await;
+    for _ in 0..20 {
+        let mut stream = server.connect().await;
+        let head = "POST /-/reload HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n";
+        stream.write_all(head.as_bytes()).await.unwrap();
+        assert_eq!(read_reply(&mut stream).await.status, 413);
+        // Still sending after the answer: no reset comes.
+        stream.write_all(&[b'x'; 100_000]).await.unwrap();
+        stream.shutdown().await.unwrap();
+        assert_eq!(stream.read_to_end(&mut Vec::new()).await.unwrap(), 0);
+    }
+}
+
+#[tokio::test]
 async fn silent_connections_do_not_keep_the_next_scrape_out() {
     let server = limited(Limits { max_connections: 64, ..Limits::default() }).await;
     let mut held: Vec<TcpStream> = Vec::new();
