@@ -151,7 +151,11 @@ fn default_of(kind: FlagKind) -> String {
 }
 
 fn option_help(flag: &Flag) -> String {
-    if flag.hidden { format!("{} (Deprecated.)", flag.help) } else { flag.help.to_owned() }
+    if flag.hidden && !flag.help.starts_with("Deprecated") {
+        format!("Deprecated. {}", flag.help)
+    } else {
+        flag.help.to_owned()
+    }
 }
 
 fn table_row(page: &mut String, name: &str, default: &str, help: &str) {

@@ -225,7 +225,15 @@ const ROWS: &[Row] = &[
         "NUMBER",
         Restart,
         one!(web.serve.limits.max_requests, number),
-        "Scrapes answered at once; one more gets status 503. 0 is no limit.",
+        "Scrapes answered at once; one more waits a moment, then gets status 503. 0 is no limit.",
+    ),
+    row(
+        "",
+        "web.config_file_interval",
+        "DURATION",
+        Restart,
+        wait!(web.serve.config_file_interval),
+        "How often config_file, and the files it names, are looked at for changes.",
     ),
     row(
         "web.max-connections",
@@ -513,6 +521,13 @@ mod tests {
             assert_eq!(row.value(&settings), text, "{}", row.key);
             assert_eq!(settings, defaults, "{}", row.key);
         }
+    }
+
+    #[test]
+    fn every_limit_of_the_http_face_has_a_key() {
+        let fields = format!("{:?}", Settings::default().web.serve.limits).matches(": ").count();
+        let is_limit = |row: &&Row| row.key.starts_with("web.limits.") || row.key.starts_with("web.max_");
+        assert_eq!(rows().iter().filter(is_limit).count(), fields);
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::config::closest;
 use crate::model::{ByteSize, PromDuration};
+use crate::web::WebConfig;
 
 /// One of some words.
 pub(super) fn choice<T: Copy>(text: &str, choices: &[(&str, T)]) -> Result<T, String> {
@@ -65,14 +66,9 @@ pub(super) fn shown_duration(duration: &Duration) -> String {
     PromDuration::new(*duration).to_string()
 }
 
-/// The path of a URL: absolute, and plain enough to be a route.
+/// The path of the metrics, as the server wants it.
 pub(super) fn url_path(text: &str) -> Result<String, String> {
-    let plain = |b: u8| b.is_ascii_alphanumeric() || b"/-_.~".contains(&b);
-    if !text.starts_with('/') || !text.bytes().all(plain) {
-        return Err(format!("expected a path such as \"/metrics\", found {text:?}"));
-    }
-    if text.starts_with("/-/") {
-        return Err(format!("{text:?} lies where the management API is; take another path"));
-    }
-    Ok(text.to_owned())
+    let config = WebConfig { metrics_path: text.to_owned(), ..WebConfig::default() };
+    config.check().map_err(|error| error.to_string())?;
+    Ok(config.metrics_path)
 }
