@@ -8,6 +8,7 @@
 //! instant); one collector's failure, hang or panic costs only its own families.
 
 mod addresses;
+mod case_insensitive;
 mod directory;
 mod engine;
 mod error;

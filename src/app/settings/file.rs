@@ -142,7 +142,8 @@ fn read_collector(section: &mut Section<'_>, spec: &'static Spec, settings: &mut
     if let Some(on) = section.take_bool("enabled") {
         settings.chosen.insert(spec.name, on);
     }
-    for flag in spec.flags {
+    // Former spellings are for command lines that exist; no file has them.
+    for flag in spec.flags.iter().filter(|flag| !flag.hidden) {
         let Some(value) = section.take(option_key(spec, flag.name)) else { continue };
         read_option(&value, flag, settings);
     }

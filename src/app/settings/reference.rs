@@ -62,7 +62,7 @@ pub fn configuration_page() -> String {
     for spec in specs() {
         let key = format!("collect.collectors.{}", spec.name);
         table_row(&mut page, &key, if spec.on_by_default { "true" } else { "false" }, spec.help);
-        for flag in spec.flags {
+        for flag in spec.flags.iter().filter(|flag| !flag.hidden) {
             let key = format!("{key}.{}", option_key(spec, flag.name));
             table_row(&mut page, &key, &default_of(flag.kind), &option_help(flag));
         }

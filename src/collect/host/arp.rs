@@ -60,13 +60,13 @@ impl Collector for Arp {
     fn collect(&mut self, pass: &Pass, out: &mut Batch) -> Result<(), CollectError> {
         match &self.procfs {
             Some(path) => from_procfs(path, &mut self.files, &self.filter, out),
-            None => self.from_netlink(pass.deadline, out),
+            None => self.read_netlink(pass.deadline, out),
         }
     }
 }
 
 impl Arp {
-    fn from_netlink(&mut self, deadline: Instant, out: &mut Batch) -> Result<(), CollectError> {
+    fn read_netlink(&mut self, deadline: Instant, out: &mut Batch) -> Result<(), CollectError> {
         let mut found: BTreeMap<(u32, u16), u32> = BTreeMap::new();
         // struct ndmsg: family, 3 bytes of padding, index, state, flags, type.
         let request = [AF_INET, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];

@@ -128,18 +128,18 @@ impl Collector for NetDev {
         self.aliases.begin_pass();
         match self.procfs.take() {
             Some(path) => {
-                let result = self.from_procfs(&path, out);
+                let result = self.read_procfs(&path, out);
                 self.procfs = Some(path);
                 result?;
             }
-            None => self.from_netlink(pass.deadline, out)?,
+            None => self.read_netlink(pass.deadline, out)?,
         }
         if self.addresses { self.address_info(pass.deadline, out) } else { Ok(()) }
     }
 }
 
 impl NetDev {
-    fn from_netlink(&mut self, deadline: Instant, out: &mut Batch) -> Result<(), CollectError> {
+    fn read_netlink(&mut self, deadline: Instant, out: &mut Batch) -> Result<(), CollectError> {
         let families = if self.detailed {
             self.names.families(COUNTER_NAMES.into_iter(), out)
         } else {
@@ -159,7 +159,7 @@ impl NetDev {
         Ok(())
     }
 
-    fn from_procfs(&mut self, path: &std::path::Path, out: &mut Batch) -> Result<(), CollectError> {
+    fn read_procfs(&mut self, path: &std::path::Path, out: &mut Batch) -> Result<(), CollectError> {
         let detailed = self.detailed;
         let columns = COLUMNS.iter().map(|(sum, detail)| if detailed { *detail } else { *sum });
         let families = self.names.families(columns, out);
