@@ -21,10 +21,11 @@ struct Bcachefs {
 impl Collector for Bcachefs {
     fn collect(&mut self, _: &Pass, out: &mut Batch) -> Result<(), CollectError> {
         self.tree.begin_pass();
-        for uuid in self.tree.names_or_no_data(&[], |name| name.contains('-'))? {
-            self.file_system(&uuid, out)?;
+        let uuids = self.tree.names_or_no_data(&[], |name| name.contains('-'))?;
+        if uuids.is_empty() {
+            return Err(CollectError::NoData("no bcachefs file system is mounted".to_owned()));
         }
-        Ok(())
+        uuids.iter().try_for_each(|uuid| self.file_system(uuid, out))
     }
 }
 
@@ -275,6 +276,7 @@ mod tests {
     #[test]
     fn absent_and_garbage() {
         assert!(Fixture::new().error("bcachefs").contains("no data"));
+        assert!(Fixture::new().dir("sys/fs/bcachefs").error("bcachefs").contains("no data"));
         let garbage = "\u{0}:: :\nx\n\n: : :";
         let text = ["btree_cache_size", "compression_stats", "errors", "btree_write_stats", "counters/x", "dev-1/io_done"]
             .iter()

@@ -256,6 +256,15 @@ mod tests {
     }
 
     #[test]
+    fn a_file_cut_anywhere_is_read_or_refused() {
+        for end in 0..=MDSTAT.len() {
+            let fixture = Fixture::new().file("proc/mdstat", &MDSTAT[..end]);
+            let result = super::super::testing::run(&mut *fixture.collector("mdadm")).1;
+            assert!(result.is_ok() || result.is_err_and(|e| e.to_string().contains("expected")), "{end}");
+        }
+    }
+
+    #[test]
     fn absent_empty_and_garbage() {
         assert!(Fixture::new().error("mdadm").contains("no data"));
         Fixture::new().file("proc/mdstat", "Personalities : \nunused devices: <none>\n").expect("mdadm", "");

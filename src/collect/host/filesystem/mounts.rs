@@ -56,10 +56,12 @@ impl MountTable {
         mut keep: impl FnMut(&str, &str) -> bool,
     ) -> Result<Option<Vec<Mount>>, CollectError> {
         let text = match self.files.read(&self.init) {
-            Ok(text) if text == self.text => return Ok(None),
             Ok(text) => text,
             Err(_) => self.files.read(&self.own).map_err(|e| CollectError::reading(&self.own, e))?,
         };
+        if text == self.text {
+            return Ok(None);
+        }
         text.clone_into(&mut self.text);
         let mounts = parse::lines(&self.text).filter_map(|line| mount(&self.paths, line, &mut keep));
         Ok(Some(mounts.collect()))
@@ -165,5 +167,14 @@ mod tests {
         use std::os::unix::ffi::OsStrExt;
         let m = table("/", b"1 2 0:5 / /a\xff rw - ext4 /dev/a rw").unwrap();
         assert_eq!((&*m.mount_point, m.path.as_os_str().as_bytes()), ("/a\u{fffd}", b"/a\xff".as_slice()));
+    }
+
+    #[test]
+    fn a_line_cut_anywhere_is_a_mount_or_nothing() {
+        let line = b"36 35 98:0 /m /mnt/a\\040b\\1 rw master:1 - ext3 /dev/root rw,x=\xff";
+        for end in 0..=line.len() {
+            let cut = table("/", &line[..end]);
+            assert!(cut.is_none_or(|m| m.mount_point == "/mnt/a b\\1"), "{end}");
+        }
     }
 }
