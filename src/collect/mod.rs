@@ -9,6 +9,7 @@
 
 mod addresses;
 mod case_insensitive;
+mod dbus;
 mod directory;
 mod engine;
 mod error;
