@@ -212,6 +212,21 @@ mod tests {
     }
 
     #[test]
+    fn the_command_line_of_the_helm_chart_works() {
+        let settings = parse(
+            "--path.procfs=/host/proc --path.sysfs=/host/sys --path.rootfs=/host/root \
+             --path.udev.data=/host/root/run/udev/data --web.listen-address=[10.0.0.1]:9100 \
+             --collector.filesystem.mount-points-exclude=^/(dev|proc|sys|run/containerd/.+|var/lib/kubelet/.+)($|/) \
+             --collector.filesystem.fs-types-exclude=^(autofs|binfmt_misc|bpf|cgroup2?|tracefs|erofs)$",
+        )
+        .unwrap();
+        assert_eq!(settings.path.udev_data, PathBuf::from("/host/root/run/udev/data"));
+        assert_eq!(settings.web.serve.listen.first().unwrap().to_string(), "10.0.0.1:9100");
+        let exclude = settings.collect.options.regex("filesystem.mount-points-exclude").unwrap();
+        assert!(exclude.is_match("/var/lib/kubelet/pods") && !exclude.is_match("/data"));
+    }
+
+    #[test]
     fn of_a_switch_and_its_negation_the_last_counts() {
         for (line, on) in [
             ("--collector.loadavg --no-collector.loadavg", false),

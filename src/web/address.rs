@@ -49,8 +49,8 @@ pub enum AddressError {
     /// More than one colon in a host without brackets.
     #[error("address {0:?}: too many colons; write an IPv6 address in brackets, as \"[::1]:9780\"")]
     TooManyColons(String),
-    /// Brackets around something that is not an IPv6 address.
-    #[error("address {0:?}: the brackets do not hold an IPv6 address")]
+    /// Brackets around something that is not an IP address.
+    #[error("address {0:?}: the brackets do not hold an IP address")]
     BadIpv6(String),
     /// The path of a Unix socket is empty or too long.
     #[error(
@@ -103,7 +103,8 @@ fn parse_tcp(s: &str) -> Result<ListenAddress, AddressError> {
             // "[::1]" alone splits inside the brackets.
             let inner = inner.strip_suffix(']').ok_or_else(|| AddressError::MissingPort(shown(s)))?;
             let address = inner.split_once('%').map_or(inner, |(address, _zone)| address);
-            if address.parse::<std::net::Ipv6Addr>().is_err() {
+            // IPv4 as well: node_exporter's Helm chart writes "[$(HOST_IP)]:9100" for either.
+            if address.parse::<std::net::IpAddr>().is_err() {
                 return Err(AddressError::BadIpv6(shown(s)));
             }
             inner
@@ -146,6 +147,7 @@ mod tests {
             ("127.0.0.1:0", "127.0.0.1:0"),
             ("0.0.0.0:9780", "0.0.0.0:9780"),
             ("[::1]:9780", "[::1]:9780"),
+            ("[10.0.0.1]:9100", "10.0.0.1:9100"),
             ("[fe80::1%eth0]:9780", "[fe80::1%eth0]:9780"),
             ("localhost:65535", "localhost:65535"),
             ("unix:/run/o.sock", "unix:/run/o.sock"),
@@ -168,7 +170,7 @@ mod tests {
             ("localhost", "missing port"),
             ("[::1]", "missing port"),
             ("::1:9780", "in brackets"),
-            ("[localhost]:9780", "do not hold an IPv6 address"),
+            ("[localhost]:9780", "do not hold an IP address"),
             (":", "\"\" is not a port"),
             (":http", "\"http\" is not a port"),
             (":65536", "is not a port"),

@@ -40,7 +40,8 @@ impl Program {
         });
         let mut program = Self { child, log, port: 0 };
         let line = program.logged("msg=\"Listening on\" address=127.0.0.1:");
-        program.port = line.rsplit(':').next().unwrap().parse().unwrap();
+        let port = line.split_once("address=127.0.0.1:").unwrap().1;
+        program.port = port.split(' ').next().unwrap().parse().unwrap();
         program
     }
 
