@@ -231,3 +231,18 @@ async fn a_renewed_certificate_is_used_and_a_broken_one_is_not() {
     assert!(works(&old).await);
     assert_eq!(server.metric(GOOD), Some(1.0));
 }
+
+#[tokio::test]
+async fn the_documented_file_works() {
+    let page = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/web-configuration.md")).unwrap();
+    let (_, rest) = page.split_once("```yaml\n").unwrap();
+    let (text, _) = rest.split_once("```").unwrap();
+    let (dir, authority) = (tempfile::tempdir().unwrap(), Authority::new("a"));
+    authority.sign_server().write(dir.path(), "server");
+    fs::write(dir.path().join("ca.crt"), authority.pem()).unwrap();
+    let server = serve(dir.path(), text).await;
+    let identity = authority.sign(&[SanType::DnsName("prometheus.example.org".try_into().unwrap())]);
+    let client = Client { identity: Some(&identity), ..Client::new(&authority) };
+    let reply = exchange(client.connect(server.address()).await.unwrap(), REQUEST).await;
+    assert_eq!((reply.status, reply.header("x-frame-options")), (401, Some("deny")), "{reply:?}");
+}
