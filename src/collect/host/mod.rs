@@ -50,6 +50,7 @@ collectors! {
     network_route,
     nfs,
     nfsd,
+    ntp,
     nvme,
     nvmesubsystem,
     os,
