@@ -38,9 +38,9 @@ async fn a_header_that_drips_is_cut_off() {
         let (mut read, mut write) = stream.into_split();
         write.write_all(begin.as_bytes()).await.unwrap();
         let dripping = tokio::spawn(async move {
+            let mut drop_due = tokio::time::interval(Duration::from_millis(1));
             while write.write_all(b"a: b\r\n").await.is_ok() {
-                tokio::task::yield_now().await;
-                tokio::time::timeout(Duration::from_millis(1), std::future::pending::<()>()).await.ok();
+                drop_due.tick().await;
             }
         });
         let mut bytes = Vec::new();
