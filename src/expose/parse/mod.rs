@@ -23,7 +23,7 @@ use self::error::shown;
 use self::family::Families;
 use super::Syntax;
 use super::name::NameOf;
-use super::number::read_float;
+use super::number::{push_float, read_float};
 use crate::model::{Batch, Kind, Suffix, Timestamp};
 
 /// What one exposition may ask for; its size is bounded by whoever read it, the number of samples by
@@ -256,7 +256,7 @@ impl<'i> Parser<'i, '_> {
         let value = number(&mut cursor)?;
         let suffix = self.families.enter_sample(name).or_else(|problem| start.stop(problem))?;
         let kind = self.families.current().map_or(Kind::Untyped, |family| family.kind());
-        self.check_bound(start, kind, suffix)?;
+        self.normalise_bound(start, kind, suffix)?;
         let timestamp =
             if self.open_metrics { self.open_metrics_end(cursor, kind, suffix)? } else { text_end(cursor)? };
         self.push(suffix, value, timestamp);
@@ -342,18 +342,25 @@ impl<'i> Parser<'i, '_> {
         }
     }
 
-    fn check_bound(&self, start: Cursor<'i>, kind: Kind, suffix: Suffix) -> Step<()> {
+    /// A bucket needs a number in `le`, a quantile one in `quantile`. It gets one spelling, so that
+    /// `1` and `1.0` are one series, as they are to Prometheus.
+    fn normalise_bound(&mut self, start: Cursor<'i>, kind: Kind, suffix: Suffix) -> Step<()> {
         let label = match (kind, suffix) {
             (_, Suffix::Bucket) => "le",
             (Kind::Summary, Suffix::None) => "quantile",
             _ => return Ok(()),
         };
-        let bound = self.labels.iter().find(|(name, _)| name == label);
-        let missing_is_fine = !self.open_metrics && suffix == Suffix::None;
-        if bound.map_or(missing_is_fine, |(_, value)| read_float(value).is_some()) {
-            return Ok(());
+        let Some((_, text)) = self.labels.iter_mut().find(|(name, _)| name == label) else {
+            let may_be_absent = !self.open_metrics && suffix == Suffix::None;
+            return if may_be_absent { Ok(()) } else { start.stop(Problem::BoundMissing(label)) };
+        };
+        let Some(bound) = read_float(text) else { return start.stop(Problem::BoundMissing(label)) };
+        let mut spelled = Vec::with_capacity(24);
+        push_float(&mut spelled, bound);
+        if spelled != text.as_bytes() {
+            *text = Cow::Owned(String::from_utf8_lossy(&spelled).into_owned());
         }
-        start.stop(Problem::BoundMissing(label))
+        Ok(())
     }
 
     /// What may follow the value: a timestamp, an exemplar.

@@ -127,7 +127,7 @@ fn open_metrics_of_every_shape() {
         ),
         (
             "# TYPE a histogram\na_bucket{le=\"1.0\"} 1 # {trace=\"x\"} 0.5 1.5\na_bucket{le=\"+Inf\"} 1 9 # {} 2\n# EOF\n",
-            &["a Histogram \"\"", "  Bucket{le=1.0} 1", "  Bucket{le=+Inf} 1 @9000"],
+            &["a Histogram \"\"", "  Bucket{le=1} 1", "  Bucket{le=+Inf} 1 @9000"],
         ),
         (
             "# TYPE \"a b\" counter\n{\"a b_total\",c=\"d\"} 1\n# EOF\n",
@@ -137,6 +137,15 @@ fn open_metrics_of_every_shape() {
     ] {
         reads(Syntax::OpenMetrics100, text, expected);
     }
+}
+
+#[test]
+fn two_spellings_of_a_bound_are_one_series() {
+    let text = b"# TYPE h histogram\nh_bucket{le=\"+inf\"} 1\nh_bucket{le=\"+Inf\"} 2\n\
+                 # TYPE s summary\ns{quantile=\"0.50\"} 3\ns{quantile=\"5e-1\"} 4\n";
+    let (batch, _) = read(text, Syntax::Text004).expect("valid");
+    let snapshot = Snapshot::assemble(Timestamp::default(), vec![("test", batch)]);
+    assert_eq!((snapshot.series(), snapshot.duplicates()), (2, 2));
 }
 
 #[test]
@@ -350,7 +359,7 @@ fn fill(batch: &mut Batch, name: &str, (help, kind, samples): FamilySpec) {
         let suffix = suffixes(kind)[suffix % suffixes(kind).len()];
         let mut labels: Vec<(&str, &str)> = labels.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
         match (kind, suffix) {
-            (_, Suffix::Bucket) => labels.push(("le", if value > 0.0 { "1e3" } else { "+Inf" })),
+            (_, Suffix::Bucket) => labels.push(("le", ["1e3", "+Inf", "1", "1.0", "inf"][name.len() % 5])),
             (Kind::Summary, Suffix::None) => labels.push(("quantile", "0.50")),
             _ => {}
         }
