@@ -21,8 +21,8 @@ import peers
 from peers import Failed
 
 SECONDS = 60
-# So that Debian's 1.5.0 shows at least what 1.12 shows by default.
-THEIR_FLAGS = ["--collector.netdev.device-exclude=^$", "--collector.netstat.fields=.*", "--collector.vmstat.fields=.*"]
+# Debian's defaults are not node_exporter's, and 1.12 shows more than 1.5 by default.
+FLAGS = ["--collector.netdev.device-exclude=^$", "--collector.netstat.fields=.*", "--collector.vmstat.fields=.*"]
 DEFECTS = [
     "prometheus_target_scrapes_sample_duplicate_timestamp_total",
     "prometheus_target_scrapes_sample_out_of_order_total",
@@ -152,8 +152,8 @@ def check():
     options.add_argument("--node-exporter", default="prometheus-node-exporter")
     arguments = options.parse_args()
     with tempfile.TemporaryDirectory() as folder, \
-            peers.start_outrigger(arguments.outrigger) as ours, \
-            peers.start_node_exporter(arguments.node_exporter, THEIR_FLAGS) as theirs:
+            peers.start_outrigger(arguments.outrigger, FLAGS) as ours, \
+            peers.start_node_exporter(arguments.node_exporter, FLAGS) as theirs:
         lint(ours, theirs)
         proxy = text_proxy(ours.port)
         jobs = {"outrigger": ours.port, "outrigger_text": proxy.server_address[1], "node_exporter": theirs.port}

@@ -56,8 +56,8 @@ impl Multipath {
 
         let (mut paths, mut active) = (0_u32, 0_u32);
         for slave in names_or_none(&path.join("slaves")) {
-            let state = self.directory.join(&slave).join("device/state");
-            let state = self.text(&state).unwrap_or_else(|| "unknown".to_owned());
+            let state = self.text(&path.join("slaves").join(&slave).join("device/state"));
+            let state = state.unwrap_or_else(|| "unknown".to_owned());
             paths += 1;
             // SCSI calls a working path running, NVMe live.
             active += u32::from(state == "running" || state == "live");
@@ -96,23 +96,19 @@ mod tests {
                 ("sys/block/dm-5/dm/name", "mpathA\n"),
                 ("sys/block/dm-5/dm/suspended", "0\n"),
                 ("sys/block/dm-5/size", "4\n"),
-                ("sys/block/sdb/device/state", "running\n"),
-                ("sys/block/sdc/device/state", "transport-offline\n"),
+                ("sys/block/dm-5/slaves/sdb/device/state", "running\n"),
+                ("sys/block/dm-5/slaves/sdc/device/state", "transport-offline\n"),
             ])
-            .link("sys/block/dm-5/slaves/sdb", "../../sdb")
-            .link("sys/block/dm-5/slaves/sdc", "../../sdc")
-            .dir("sys/block/dm-5/slaves/sdd")
             .expect(
                 "dmmultipath",
                 r#"node_dmmultipath_device_active{device="mpathA",sysfs_name="dm-5"} 1
                    node_dmmultipath_device_info{device="mpathA",sysfs_name="dm-5",uuid="mpath-3600508b400105e21"} 1
                    node_dmmultipath_device_paths_active{device="mpathA",sysfs_name="dm-5"} 1
-                   node_dmmultipath_device_paths_failed{device="mpathA",sysfs_name="dm-5"} 2
-                   node_dmmultipath_device_paths{device="mpathA",sysfs_name="dm-5"} 3
+                   node_dmmultipath_device_paths_failed{device="mpathA",sysfs_name="dm-5"} 1
+                   node_dmmultipath_device_paths{device="mpathA",sysfs_name="dm-5"} 2
                    node_dmmultipath_device_size_bytes{device="mpathA",sysfs_name="dm-5"} 2048
                    node_dmmultipath_path_state{device="mpathA",path="sdb",state="running"} 1
-                   node_dmmultipath_path_state{device="mpathA",path="sdc",state="transport-offline"} 1
-                   node_dmmultipath_path_state{device="mpathA",path="sdd",state="unknown"} 1"#,
+                   node_dmmultipath_path_state{device="mpathA",path="sdc",state="transport-offline"} 1"#,
             );
     }
 }

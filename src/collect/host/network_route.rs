@@ -29,7 +29,8 @@ const RTA_DST: u16 = 1;
 const RTA_OIF: u16 = 4;
 const RTA_GATEWAY: u16 = 5;
 const RTA_PRIORITY: u16 = 6;
-const RTA_SRC: u16 = 2;
+/// The address that packets on this route are sent from, which `ip route` calls `src`; not `RTA_SRC`, a match.
+const RTA_PREFSRC: u16 = 7;
 const RTA_MULTIPATH: u16 = 9;
 /// Bytes of `struct rtnexthop`.
 const NEXT_HOP_HEADER_BYTES: usize = 8;
@@ -94,7 +95,7 @@ fn push_hops(payload: &[u8], hops: &mut Vec<Hop>) {
     let destination = address(attributes.get(RTA_DST)).map(|ip| format!("{ip}/{prefix_bits}"));
     let hop = |interface, gateway, weight| Hop {
         interface,
-        source: address(attributes.get(RTA_SRC)).unwrap_or_default(),
+        source: address(attributes.get(RTA_PREFSRC)).unwrap_or_default(),
         destination: destination.clone().unwrap_or_else(|| "default".to_owned()),
         gateway: address(gateway).unwrap_or_default(),
         priority: attributes.u32(RTA_PRIORITY).unwrap_or_default(),
@@ -175,7 +176,8 @@ mod tests {
         let mut hops = Vec::new();
         push_hops(payload, &mut hops);
         let shown = |h: &Hop| {
-            format!("{} {} via {} {} {} {}", h.interface, h.destination, h.gateway, h.priority, h.protocol, h.weight)
+            let Hop { interface, destination, source, gateway, priority, protocol, weight } = h;
+            format!("{interface} {destination} from {source} via {gateway} {priority} {protocol} {weight}")
         };
         hops.iter().map(shown).collect()
     }
@@ -183,10 +185,10 @@ mod tests {
     #[test]
     fn one_way_and_several() {
         let oif = 7_u32.to_ne_bytes();
-        let direct = route(1, &[(RTA_DST, &[10, 1, 2, 0]), (RTA_OIF, &oif)]);
-        assert_eq!(hops(&direct), ["7 10.1.2.0/24 via  0 dhcp "]);
+        let direct = route(1, &[(RTA_DST, &[10, 1, 2, 0]), (RTA_OIF, &oif), (RTA_PREFSRC, &[10, 1, 2, 3])]);
+        assert_eq!(hops(&direct), ["7 10.1.2.0/24 from 10.1.2.3 via  0 dhcp "]);
         let default = route(1, &[(RTA_OIF, &oif), (RTA_GATEWAY, &[10, 0, 0, 1]), (RTA_PRIORITY, &oif)]);
-        assert_eq!(hops(&default), ["7 default via 10.0.0.1 7 dhcp "]);
+        assert_eq!(hops(&default), ["7 default from  via 10.0.0.1 7 dhcp "]);
         let mut ways = Vec::new();
         for (interface, gateway) in [(3_u32, [10, 0, 0, 1]), (4, [10, 0, 0, 2])] {
             let mut way = vec![16, 0, 0, 4];
@@ -196,7 +198,7 @@ mod tests {
             ways.extend(way);
         }
         let several = route(1, &[(RTA_MULTIPATH, &ways)]);
-        assert_eq!(hops(&several), ["3 default via 10.0.0.1 0 dhcp 5", "4 default via 10.0.0.2 0 dhcp 5"]);
+        assert_eq!(hops(&several), ["3 default from  via 10.0.0.1 0 dhcp 5", "4 default from  via 10.0.0.2 0 dhcp 5"]);
     }
 
     #[test]

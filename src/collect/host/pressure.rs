@@ -53,7 +53,10 @@ const RESOURCES: [Resource; 4] = [
     },
 ];
 
-const MICROSECONDS_PER_SECOND: f64 = 1e6;
+/// Seconds of microseconds, divided twice as node_exporter does: dividing once rounds to other last digits.
+fn seconds(microseconds: u64) -> f64 {
+    parse::value(microseconds) / 1e3 / 1e3
+}
 
 struct Pressure {
     paths: [PathBuf; RESOURCES.len()],
@@ -76,7 +79,7 @@ impl Collector for Pressure {
                     let line = String::from_utf8_lossy(line);
                     CollectError::parsing(path, format!("expected a line \"{line} ... total=N\""))
                 })?;
-                out.counter(name, help, &[], parse::value(total) / MICROSECONDS_PER_SECOND);
+                out.counter(name, help, &[], seconds(total));
             }
         }
         if found { Ok(()) } else { Err(CollectError::NoData("the kernel keeps no pressure information".to_owned())) }

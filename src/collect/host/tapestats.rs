@@ -33,18 +33,18 @@ struct Tapestats {
     ignored: Option<Regex>,
 }
 
-/// File, family, help, and what the file's number is multiplied with.
+/// File, family, help, and what the file's number is divided by.
 const FILES: [(&str, &str, &str, f64); 10] = [
     ("in_flight", "node_tape_io_now", "IOs in progress.", 1.0),
-    ("io_ns", "node_tape_io_time_seconds_total", "Seconds spent on all IO.", 1e-9),
+    ("io_ns", "node_tape_io_time_seconds_total", "Seconds spent on all IO.", 1e9),
     ("other_cnt", "node_tape_io_others_total", "IOs other than reads and writes.", 1.0),
     ("read_byte_cnt", "node_tape_read_bytes_total", "Bytes read.", 1.0),
     ("read_cnt", "node_tape_reads_completed_total", "Reads completed.", 1.0),
-    ("read_ns", "node_tape_read_time_seconds_total", "Seconds spent on reads.", 1e-9),
+    ("read_ns", "node_tape_read_time_seconds_total", "Seconds spent on reads.", 1e9),
     ("resid_cnt", "node_tape_residual_total", "Reads and writes that moved less than asked.", 1.0),
     ("write_byte_cnt", "node_tape_written_bytes_total", "Bytes written.", 1.0),
     ("write_cnt", "node_tape_writes_completed_total", "Writes completed.", 1.0),
-    ("write_ns", "node_tape_write_time_seconds_total", "Seconds spent on writes.", 1e-9),
+    ("write_ns", "node_tape_write_time_seconds_total", "Seconds spent on writes.", 1e9),
 ];
 
 impl Collector for Tapestats {
@@ -56,14 +56,14 @@ impl Collector for Tapestats {
             if !is_drive || self.ignored.as_ref().is_some_and(|r| r.is_match(&device)) {
                 continue;
             }
-            for (file, family, help, factor) in FILES {
+            for (file, family, help, divisor) in FILES {
                 let path = self.directory.join(&device).join("stats").join(file);
                 let text = self.files.attribute(&path).map_err(|e| CollectError::reading(&path, e))?;
                 let value =
                     parse::number(text).ok_or_else(|| CollectError::parsing(&path, "expected a number"))?;
                 let kind = if family.ends_with("_total") { Kind::Counter } else { Kind::Gauge };
                 let family = out.family(family, help, kind);
-                out.sample(family, &[("device", &device)], value * factor);
+                out.sample(family, &[("device", &device)], value / divisor);
             }
         }
         Ok(())
