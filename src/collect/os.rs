@@ -3,6 +3,7 @@
 #![expect(unsafe_code, reason = "raw system calls, each with its own safety argument")]
 
 pub(super) mod btrfs;
+pub(super) mod ethtool;
 
 use std::io;
 
