@@ -43,6 +43,7 @@ struct Inner {
     closed: Family<ReasonLabel, Counter>,
     metrics_requests: Family<CodeLabel, Counter>,
     metrics_in_flight: Gauge,
+    exposition_bytes: Gauge,
     metrics_errors: Family<CauseLabel, Counter>,
     web_config_successful: Gauge,
 }
@@ -89,6 +90,7 @@ impl Default for Inner {
             closed: Family::default(),
             metrics_requests: Family::default(),
             metrics_in_flight: Gauge::default(),
+            exposition_bytes: Gauge::default(),
             metrics_errors: Family::default(),
             web_config_successful: Gauge::default(),
         };
@@ -142,6 +144,11 @@ impl HttpMetrics {
             "Whether the web configuration file and its certificates were good when last read",
             inner.web_config_successful.clone(),
         );
+        registry.register(
+            "outrigger_exposition_bytes",
+            "Size of the last exposition that was encoded, before compression",
+            inner.exposition_bytes.clone(),
+        );
     }
 
     /// Adds the `promhttp_*` families, which `--web.disable-exporter-metrics` leaves out.
@@ -162,6 +169,11 @@ impl HttpMetrics {
             "Errors while answering scrapes, by cause",
             inner.metrics_errors.clone(),
         );
+    }
+
+    /// To be set to the size of each exposition that is encoded, before compression.
+    pub(super) fn exposition_bytes(&self) -> Gauge {
+        self.0.exposition_bytes.clone()
     }
 
     pub(super) fn connection_opened(&self) -> OpenConnection {

@@ -17,6 +17,7 @@ use axum::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
+use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::{OnceCell, Semaphore};
 use tracing::{debug, warn};
 
@@ -60,7 +61,10 @@ impl Scrapes {
             metrics: state.metrics.clone(),
             limits: limits.clone(),
             turns: Arc::new(Semaphore::new(turns)),
-            encoded: Arc::default(),
+            encoded: Arc::new(EncodedBodies {
+                kept: Mutex::default(),
+                exposition_bytes: state.metrics.exposition_bytes(),
+            }),
         })
     }
 }
@@ -183,6 +187,8 @@ fn enabled_collector(name: &str, enabled: &BTreeSet<&'static str>) -> Result<&'s
 #[derive(Default)]
 struct EncodedBodies {
     kept: Mutex<Kept>,
+    /// Size of the last one, before compression.
+    exposition_bytes: Gauge,
 }
 
 #[derive(Default)]
@@ -229,6 +235,7 @@ impl EncodedBodies {
     ) -> std::io::Result<Bytes> {
         let mut plain = self.buffer();
         expose::encode(snapshot, format, &mut plain);
+        self.exposition_bytes.set(i64::try_from(plain.len()).unwrap_or(i64::MAX));
         if encoding == ContentEncoding::Identity {
             return Ok(Bytes::from(plain));
         }

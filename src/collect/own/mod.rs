@@ -109,6 +109,7 @@ impl Own {
         let mut out = spare.take().unwrap_or_default();
         out.clear();
         self.build.expose(&mut out);
+        self.stats.expose(&mut out);
         if let Some(process) = process {
             process.expose(&mut out);
         }

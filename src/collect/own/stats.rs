@@ -1,5 +1,7 @@
 //! What the engine counts about its passes. It outlives engines, so that a reload resets nothing.
 
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use prometheus_client::metrics::counter::Counter;
@@ -7,6 +9,9 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
+
+use crate::collect::parse;
+use crate::model::{Batch, Kind};
 
 /// Upper bounds of the pass duration's buckets, in seconds: an idle machine is in the first ones, a
 /// pass that waits for a collector up to its timeout in the last.
@@ -28,7 +33,8 @@ pub struct EngineStats {
     series: Gauge,
     duplicates: Counter,
     over_limit: Family<ByCollector, Counter>,
-    errors: Family<ByCollector, Counter>,
+    /// Not in the registry: one a collector, they would double the cost of reading it back.
+    errors: Mutex<BTreeMap<&'static str, u64>>,
     threads: Gauge,
 }
 
@@ -50,7 +56,7 @@ impl EngineStats {
             series: Gauge::default(),
             duplicates: Counter::default(),
             over_limit: Family::default(),
-            errors: Family::default(),
+            errors: Mutex::default(),
             threads: Gauge::default(),
         };
         stats.register(registry);
@@ -90,20 +96,28 @@ impl EngineStats {
             self.over_limit.clone(),
         );
         registry.register(
-            "outrigger_collector_errors",
-            "Runs of a collector that failed; those without a subject on this machine are not counted",
-            self.errors.clone(),
-        );
-        registry.register(
             "outrigger_collector_threads",
             "Threads that run collectors, those stuck in one included",
             self.threads.clone(),
         );
     }
 
+    fn all_errors(&self) -> MutexGuard<'_, BTreeMap<&'static str, u64>> {
+        self.errors.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn expose(&self, out: &mut Batch) {
+        let help =
+            "Runs of a collector that failed; those without a subject on this machine are not counted.";
+        let family = out.family("outrigger_collector_errors_total", help, Kind::Counter);
+        for (collector, errors) in &*self.all_errors() {
+            out.sample(family, &by_collector(collector), parse::value(*errors));
+        }
+    }
+
     /// Begins the collector's error count at zero: a rate needs the zero before the first error.
     pub(in crate::collect) fn expect_collector(&self, name: &'static str) {
-        drop(self.errors.get_or_create(&by_collector(name)));
+        self.all_errors().entry(name).or_default();
     }
 
     pub(in crate::collect) fn request_shared(&self) {
@@ -111,7 +125,7 @@ impl EngineStats {
     }
 
     pub(in crate::collect) fn collector_failed(&self, name: &'static str) {
-        self.errors.get_or_create(&by_collector(name)).inc();
+        *self.all_errors().entry(name).or_default() += 1;
     }
 
     pub(in crate::collect) fn over_limit(&self, name: &'static str, samples: u64) {
@@ -146,7 +160,7 @@ impl EngineStats {
 
     /// Failed runs of a collector; a missing subject (no data) is not counted.
     pub fn errors(&self, collector: &'static str) -> u64 {
-        self.errors.get(&by_collector(collector)).map_or(0, |n| n.get())
+        self.all_errors().get(collector).copied().unwrap_or_default()
     }
 
     /// Samples of a collector that were left out because it gave more than it may.
