@@ -24,8 +24,9 @@ use crate::web::{Drained, HttpMetrics, Readiness, ReloadHandle, ReloadRequests, 
 /// How long the last log lines may take to be read.
 const LOG_PATIENCE: Duration = Duration::from_secs(1);
 
-/// Most threads that answer HTTP unless told otherwise: they only shuffle bytes.
-const DEFAULT_WORKER_THREADS: usize = 4;
+/// Threads that answer HTTP unless told otherwise: they only shuffle bytes, and waking one more for
+/// each request costs more than it helps.
+const DEFAULT_WORKER_THREADS: usize = 1;
 
 /// Most threads that encode, compress, check passwords and read files.
 const BLOCKING_THREADS: usize = 16;
@@ -64,7 +65,7 @@ pub fn run(invocation: Invocation) -> Result<Ended, StartError> {
     let settings = invocation.settings()?;
     let log = Log::install(settings.log);
     let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(settings.worker_threads.unwrap_or_else(default_worker_threads))
+        .worker_threads(settings.worker_threads.unwrap_or(DEFAULT_WORKER_THREADS))
         .max_blocking_threads(BLOCKING_THREADS)
         .thread_name("outrigger")
         .enable_all()
@@ -74,10 +75,6 @@ pub fn run(invocation: Invocation) -> Result<Ended, StartError> {
     runtime.shutdown_background();
     log.close(LOG_PATIENCE);
     ended
-}
-
-fn default_worker_threads() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from).min(DEFAULT_WORKER_THREADS)
 }
 
 async fn serve(invocation: Invocation, settings: Settings, log: Log) -> Result<Ended, StartError> {

@@ -1,8 +1,9 @@
 //! Files of procfs and sysfs: kept open between passes and read again from offset 0.
 //!
 //! Opening and closing costs three quarters of a small read; a kept descriptor costs one `pread`.
-//! A descriptor whose device went away answers `ENODEV` (sysfs) or another error; it is then opened
-//! anew, so hotplug is seen. Bounds: descriptors by [`DescriptorBudget`] (beyond it files are opened
+//! A descriptor whose object went away answers `ENODEV` or `ESTALE`; it is then opened anew, so hotplug
+//! is seen. Any other answer is the file's own - many attributes of a network device that is down answer
+//! `EINVAL` - and costs no second opening. Bounds: descriptors by [`DescriptorBudget`] (beyond it files are opened
 //! for each read), file size by [`MAX_FILE_BYTES`], idle descriptors by passes without use.
 
 use std::fs::File;
@@ -19,6 +20,9 @@ const MAX_FILE_BYTES: usize = 32 << 20;
 
 /// A sysfs attribute is at most one page (kernel: `Documentation/filesystems/sysfs.rst`).
 const ATTRIBUTE_BYTES: usize = 4096;
+
+/// Longest record of the files that [`Files::read_short_records`] reads.
+const SHORT_RECORD_BYTES: usize = 1024;
 
 /// Passes a descriptor may stay unused before it is closed.
 const IDLE_PASSES: u32 = 32;
@@ -96,7 +100,18 @@ impl Files {
     /// # Errors
     /// What the system says; `FileTooLarge` beyond [`MAX_FILE_BYTES`].
     pub fn read(&mut self, path: &Path) -> io::Result<&[u8]> {
-        self.read_kept(path, false)?;
+        self.read_kept(path, Extent::Unknown)?;
+        Ok(self.last_read())
+    }
+
+    /// As [`Self::read`] for a file of lines no longer than 1 KiB, or shown by the kernel
+    /// as one record: a short one takes one `pread` instead of two. Finding the end again is costly in
+    /// hash tables such as `/proc/net/udp`.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn read_short_records(&mut self, path: &Path) -> io::Result<&[u8]> {
+        self.read_kept(path, Extent::ShortRecords)?;
         Ok(self.last_read())
     }
 
@@ -105,7 +120,7 @@ impl Files {
     /// # Errors
     /// What the system says.
     pub fn attribute(&mut self, path: &Path) -> io::Result<&[u8]> {
-        self.read_kept(path, true)?;
+        self.read_kept(path, Extent::OnePage)?;
         Ok(self.last_read().trim_ascii())
     }
 
@@ -115,7 +130,7 @@ impl Files {
     /// As [`Self::read`].
     pub fn read_once(&mut self, path: &Path) -> io::Result<&[u8]> {
         let file = open(path)?;
-        self.filled = read_all(&file, &mut self.buffer, false)?;
+        self.filled = read_all(&file, &mut self.buffer, Extent::Unknown)?;
         Ok(self.last_read())
     }
 
@@ -123,22 +138,55 @@ impl Files {
         self.buffer.get(..self.filled).unwrap_or_default()
     }
 
-    fn read_kept(&mut self, path: &Path, one_page: bool) -> io::Result<()> {
+    fn read_kept(&mut self, path: &Path, extent: Extent) -> io::Result<()> {
         if let Some(kept) = self.kept.get_mut(path) {
             kept.last_pass = self.pass;
-            if let Ok(filled) = read_all(&kept.file, &mut self.buffer, one_page) {
-                self.filled = filled;
-                return Ok(());
+            match read_all(&kept.file, &mut self.buffer, extent) {
+                Err(error) if is_gone(&error) => {}
+                result => {
+                    self.filled = result?;
+                    return Ok(());
+                }
             }
             self.kept.remove(path);
             self.budget.give_back();
         }
         let file = open(path)?;
-        self.filled = read_all(&file, &mut self.buffer, one_page)?;
-        if self.budget.take() {
+        let result = read_all(&file, &mut self.buffer, extent);
+        if !result.as_ref().is_err_and(is_gone) && self.budget.take() {
             self.kept.insert(path.to_path_buf(), Kept { file, last_pass: self.pass });
         }
+        self.filled = result?;
         Ok(())
+    }
+}
+
+/// Whether the error says that the descriptor's object is no more.
+fn is_gone(error: &io::Error) -> bool {
+    let gone = [rustix::io::Errno::NODEV, rustix::io::Errno::STALE, rustix::io::Errno::SRCH];
+    gone.iter().any(|e| error.raw_os_error() == Some(e.raw_os_error()))
+}
+
+/// What a short read tells about where a file ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Extent {
+    /// Nothing: a seq_file returns what fits its page, and a record may be as long as a page.
+    Unknown,
+    /// One page at most: a short read has reached the end.
+    OnePage,
+    /// No record is longer than [`SHORT_RECORD_BYTES`]: a read that leaves more of a page free has
+    /// reached the end.
+    ShortRecords,
+}
+
+impl Extent {
+    /// Whether a first read of so many bytes was the whole file.
+    const fn is_whole(self, bytes: usize) -> bool {
+        match self {
+            Self::Unknown => false,
+            Self::OnePage => bytes < ATTRIBUTE_BYTES,
+            Self::ShortRecords => bytes < ATTRIBUTE_BYTES - SHORT_RECORD_BYTES,
+        }
     }
 }
 
@@ -158,8 +206,8 @@ fn open(path: &Path) -> io::Result<File> {
 }
 
 /// Reads from offset 0 to the end; returns how much of the buffer that filled. A seq_file may return
-/// less than asked before its end, so only `one_page` attributes stop at a short read.
-fn read_all(file: &File, buffer: &mut Vec<u8>, one_page: bool) -> io::Result<usize> {
+/// less than asked before its end, so `extent` says when that was all.
+fn read_all(file: &File, buffer: &mut Vec<u8>, extent: Extent) -> io::Result<usize> {
     if buffer.len() < ATTRIBUTE_BYTES * 2 {
         buffer.resize(ATTRIBUTE_BYTES * 2, 0);
     }
@@ -174,7 +222,7 @@ fn read_all(file: &File, buffer: &mut Vec<u8>, one_page: bool) -> io::Result<usi
             Err(e) => return Err(e),
         };
         filled += n;
-        if n == 0 || (one_page && filled < ATTRIBUTE_BYTES) {
+        if n == 0 || (n == filled && extent.is_whole(n)) {
             return Ok(filled);
         }
         if filled >= MAX_FILE_BYTES {

@@ -14,6 +14,18 @@ pub(super) enum NameOf {
     Label,
 }
 
+/// Whether a byte may stand in a classic label name after its first. Names are checked on each scrape.
+#[expect(clippy::indexing_slicing, reason = "at compile time, within the table's length")]
+const IN_LABEL: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < table.len() {
+        table[byte] = byte < 128 && (byte as u8).is_ascii_alphanumeric() || byte == b'_' as usize;
+        byte += 1;
+    }
+    table
+};
+
 impl NameOf {
     const fn allows(self, byte: u8, first: bool) -> bool {
         byte.is_ascii_alphabetic()
@@ -36,7 +48,9 @@ impl NameOf {
         match name.as_bytes() {
             [] => false,
             [first, rest @ ..] => {
-                self.allows(*first, true) && rest.iter().all(|byte| self.allows(*byte, false))
+                let in_label = |byte: &u8| IN_LABEL.get(usize::from(*byte)).is_some_and(|allowed| *allowed);
+                self.allows(*first, true)
+                    && (rest.iter().all(in_label) || rest.iter().all(|byte| self.allows(*byte, false)))
             }
         }
     }

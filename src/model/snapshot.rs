@@ -36,21 +36,18 @@ pub struct Snapshot {
 impl Snapshot {
     /// Merges what the sources gathered at `at`.
     pub fn assemble(at: Timestamp, mut batches: Vec<(&'static str, Batch)>) -> Self {
-        let duplicates = mark_duplicates(&mut batches);
+        let order = sorted_families(batches.iter().map(|(_, b)| b));
+        let duplicates = mark_duplicates(&mut batches, &order);
         let parts = batches.into_iter().map(|(source, b)| Part { source, batch: Arc::new(b) }).collect();
-        Self::from_parts(at, parts, duplicates)
-    }
-
-    fn from_parts(at: Timestamp, parts: Vec<Part>, duplicates: u64) -> Self {
-        let order = sorted_families(parts.iter().map(|p| &*p.batch));
         Self { at, parts, order, duplicates }
     }
 
     /// The same instant, only the sources that `keep` names.
     #[must_use]
     pub fn subset(&self, keep: impl Fn(&str) -> bool) -> Self {
-        let parts = self.parts.iter().filter(|p| keep(p.source)).cloned().collect();
-        Self::from_parts(self.at, parts, self.duplicates)
+        let parts: Vec<Part> = self.parts.iter().filter(|p| keep(p.source)).cloned().collect();
+        let order = sorted_families(parts.iter().map(|p| &*p.batch));
+        Self { at: self.at, parts, order, duplicates: self.duplicates }
     }
 
     /// When the pass that made this began.
@@ -141,8 +138,7 @@ fn sorted_families<'a>(batches: impl Iterator<Item = &'a Batch>) -> Vec<FamilyRe
 }
 
 /// Marks all but the first of equal series; returns how many there were.
-fn mark_duplicates(batches: &mut [(&'static str, Batch)]) -> u64 {
-    let order = sorted_families(batches.iter().map(|(_, b)| b));
+fn mark_duplicates(batches: &mut [(&'static str, Batch)], order: &[FamilyRef]) -> u64 {
     let mut found: Vec<(u32, u32)> = Vec::new();
     {
         let view = |r: &FamilyRef| batches.get(r.part as usize)?.1.family_view(r.family);

@@ -25,7 +25,7 @@ struct FileHandles {
 
 impl Collector for FileHandles {
     fn collect(&mut self, _: &Pass, out: &mut Batch) -> Result<(), CollectError> {
-        let text = self.files.read(&self.path).map_err(|e| CollectError::reading(&self.path, e))?;
+        let text = self.files.read_short_records(&self.path).map_err(|e| CollectError::reading(&self.path, e))?;
         let mut numbers = parse::fields(text).map(parse::number);
         // The second, free handles, is 0 since Linux 2.6.
         let (Some(Some(allocated)), Some(_), Some(Some(maximum))) = (numbers.next(), numbers.next(), numbers.next())

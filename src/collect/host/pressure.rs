@@ -67,7 +67,7 @@ impl Collector for Pressure {
     fn collect(&mut self, _: &Pass, out: &mut Batch) -> Result<(), CollectError> {
         let mut found = false;
         for (path, resource) in self.paths.iter().zip(&RESOURCES) {
-            let text = match self.files.read(path) {
+            let text = match self.files.read_short_records(path) {
                 Ok(text) => text,
                 Err(e) if is_unavailable(&e) => continue,
                 Err(e) => return Err(CollectError::reading(path, e)),

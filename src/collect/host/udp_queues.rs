@@ -29,7 +29,7 @@ impl Collector for UdpQueues {
         let family = out.family("node_udp_queues", "Bytes allocated in the kernel for UDP datagrams.", Kind::Gauge);
         let mut found = false;
         for (version, path) in &self.paths {
-            let text = match self.files.read(path) {
+            let text = match self.files.read_short_records(path) {
                 Ok(text) => text,
                 Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,
                 Err(e) => return Err(CollectError::reading(path, e)),

@@ -5,7 +5,8 @@
 //! `/proc/self/fd` reports (Linux 6.2) instead of a walk. What cannot be read is left out.
 //!
 //! Sources: Prometheus, "Writing client libraries", process metrics; kernel
-//! `Documentation/filesystems/proc.rst`; the Go client for the two network counters.
+//! `Documentation/filesystems/proc.rst`. The Go client's two network counters are left out: they count
+//! the network namespace, not the process, and the collectors `netdev` and `netstat` have them.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -18,7 +19,6 @@ use crate::model::Batch;
 
 const STATM: &str = "/proc/self/statm";
 const DESCRIPTORS: &str = "/proc/self/fd";
-const NETSTAT: &str = "/proc/self/net/netstat";
 
 /// Reads this process.
 #[derive(Debug)]
@@ -30,7 +30,7 @@ pub(super) struct Process {
 
 impl Process {
     pub(super) fn new() -> Self {
-        let mut files = Files::new(Arc::new(DescriptorBudget::new(2)));
+        let mut files = Files::new(Arc::new(DescriptorBudget::new(1)));
         let start_time_seconds = start_time_seconds(&mut files);
         Self { files, page_bytes: parse::value(rustix::param::page_size() as u64), start_time_seconds }
     }
@@ -47,11 +47,10 @@ impl Process {
             let help = "When this process started, in seconds since the Unix epoch.";
             out.gauge("process_start_time_seconds", help, &[], start);
         }
-        self.network(out);
     }
 
     fn memory(&mut self, out: &mut Batch) {
-        if let Ok(text) = self.files.read(Path::new(STATM)) {
+        if let Ok(text) = self.files.read_short_records(Path::new(STATM)) {
             let mut pages = parse::fields(text).map(parse::number);
             if let (Some(Some(virtual_pages)), Some(Some(resident_pages))) = (pages.next(), pages.next()) {
                 let help = "Virtual memory of this process, in bytes.";
@@ -62,29 +61,6 @@ impl Process {
         }
         let help = "Most virtual memory that this process may have, in bytes.";
         out.gauge("process_virtual_memory_max_bytes", help, &[], soft_limit(Resource::As));
-    }
-
-    /// Octets of the network namespace this process lives in; it has no counters of its own.
-    fn network(&mut self, out: &mut Batch) {
-        let Ok(text) = self.files.read(Path::new(NETSTAT)) else { return };
-        let mut lines = parse::lines(text).filter(|l| l.starts_with(b"IpExt:"));
-        let (Some(names), Some(values)) = (lines.next(), lines.next()) else { return };
-        for (name, value) in parse::fields(names).zip(parse::fields(values)) {
-            let (family, help) = match name {
-                b"InOctets" => (
-                    "process_network_receive_bytes_total",
-                    "Bytes received over IP in this process's network namespace.",
-                ),
-                b"OutOctets" => (
-                    "process_network_transmit_bytes_total",
-                    "Bytes sent over IP from this process's network namespace.",
-                ),
-                _ => continue,
-            };
-            if let Some(value) = parse::number(value) {
-                out.counter(family, help, &[], value);
-            }
-        }
     }
 }
 
@@ -152,7 +128,6 @@ mod tests {
         );
         // 2020 to 2200: seconds, not milliseconds or ticks.
         assert!((1.5e9..7.3e9).contains(&value(&batch, "process_start_time_seconds")));
-        assert!(value(&batch, "process_network_receive_bytes_total") >= 0.0);
         batch.clear();
         process.expose(&mut batch);
         assert!(value(&batch, "process_cpu_seconds_total") >= first_cpu);
