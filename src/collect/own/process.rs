@@ -131,6 +131,6 @@ mod tests {
         batch.clear();
         process.expose(&mut batch);
         assert!(value(&batch, "process_cpu_seconds_total") >= first_cpu);
-        assert_eq!(batch.len(), 9);
+        assert_eq!(batch.len(), 7);
     }
 }
