@@ -29,7 +29,7 @@ struct Infiniband {
 const WORD: f64 = 4.0;
 
 /// File below `counters/`, family without prefix, help, unit.
-const COUNTERS: [(&str, &str, &str, f64); 21] = [
+const COUNTERS: [(&str, &str, &str, f64); 22] = [
     ("excessive_buffer_overrun_errors", "excessive_buffer_overrun_errors_total", "Buffer overruns.", 1.0),
     ("link_downed", "link_downed_total", "Times the link went down.", 1.0),
     ("link_error_recovery", "link_error_recovery_total", "Times the link recovered from an error.", 1.0),
@@ -49,6 +49,7 @@ const COUNTERS: [(&str, &str, &str, f64); 21] = [
     ("port_rcv_switch_relay_errors", "port_receive_switch_relay_errors_total", "Packets that could not be forwarded.", 1.0),
     ("port_xmit_wait", "port_transmit_wait_total", "Ticks during which data waited to be sent.", 1.0),
     ("symbol_error", "symbol_error_total", "Minor link errors.", 1.0),
+    ("VL15_dropped", "vl15_dropped_total", "Management packets dropped for lack of buffers.", 1.0),
     ("unicast_rcv_packets", "unicast_packets_received_total", "Unicast packets received.", 1.0),
     ("unicast_xmit_packets", "unicast_packets_transmitted_total", "Unicast packets sent.", 1.0),
 ];
