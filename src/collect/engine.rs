@@ -238,15 +238,9 @@ impl Engine {
         };
         self.own.stats().over_limit(name, batch.over_limit());
         describe(&mut batch, name, result.is_ok(), duration);
-        match result {
-            Ok(()) => slot.say(None),
-            Err(error) => {
-                let no_data = matches!(error, CollectError::NoData(_));
-                slot.say(Some((&error.to_string(), no_data)));
-                if !no_data {
-                    self.own.stats().collector_failed(name);
-                }
-            }
+        slot.say(&result);
+        if result.is_err_and(|error| !matches!(error, CollectError::NoData(_))) {
+            self.own.stats().collector_failed(name);
         }
         batch
     }

@@ -120,12 +120,11 @@ async fn a_shorter_budget_cuts_a_running_pass_short() {
         Ok(())
     });
     let engine = engine(vec![hung, good()], |c| c.timeout = LONG);
-    let (patient, hasty) = tokio::join!(
-        engine.gather(NOW, &Selection::All, LONG),
-        engine.gather(NOW, &Selection::All, Duration::from_millis(500)),
-    );
+    let patient = engine.gather(NOW, &Selection::All, LONG);
+    let (patient, hasty) = tokio::join!(patient, gather_until_good(&engine));
+    // Nobody opened the door: only the other's haste can have ended the patient one's pass.
     for snapshot in [patient, hasty] {
-        assert_eq!((success(&snapshot, "good"), success(&snapshot, "hung")), (Some(1.0), Some(0.0)));
+        assert_eq!(success(&snapshot, "hung"), Some(0.0));
     }
     DOOR.get_or_init(Door::default).open();
 }

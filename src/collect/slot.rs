@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 
 use super::workers::Job;
 use super::{BuildError, CollectError, Collector, Host, Options, Pass, Spec};
-use crate::model::Batch;
+use crate::model::{Batch, OncePerState};
 
 /// Runs of one collector at once, over all engines. More than one, so that a reload replaces a
 /// collector that hangs; not many, so that reloads do not pile up threads in whatever it hangs in.
@@ -55,6 +55,14 @@ impl PassRun {
     }
 }
 
+/// How a run went, as far as it is said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Health {
+    Works,
+    NothingToRead,
+    Fails,
+}
+
 struct Cell {
     /// `None` while a thread runs it, and after a panic: it is made anew for the next run.
     collector: Option<Box<dyn Collector>>,
@@ -62,8 +70,8 @@ struct Cell {
     running: Option<(u64, Instant)>,
     finished: Option<(u64, Run)>,
     spare: Option<Batch>,
-    /// The error of the last run as logged, so that it is said once per change.
-    said: Option<String>,
+    /// How the last run went, so that it is said once per change.
+    health: OncePerState<Health>,
 }
 
 pub(super) struct Slot {
@@ -95,8 +103,13 @@ impl Slot {
         runs: Arc<AtomicUsize>,
     ) -> Result<Self, BuildError> {
         let collector = (spec.build)(&host, &options)?;
-        let cell =
-            Cell { collector: Some(collector), running: None, finished: None, spare: None, said: None };
+        let cell = Cell {
+            collector: Some(collector),
+            running: None,
+            finished: None,
+            spare: None,
+            health: OncePerState::starting_at(Health::Works),
+        };
         Ok(Self { spec, host, options, max_series, runs, cell: Mutex::new(cell) })
     }
 
@@ -132,25 +145,25 @@ impl Slot {
         })
     }
 
-    /// Logs a result when it differs from the last one; `NoData` only at debug level.
-    pub(super) fn say(&self, error: Option<(&str, bool)>) {
-        let mut cell = self.lock();
-        let collector = self.spec.name;
-        match (error, cell.said.as_deref()) {
-            (Some((now, _)), Some(before)) if now == before => {}
-            (Some((error, true)), _) => {
-                tracing::debug!(collector, error, "collector has nothing to read");
-                cell.said = Some(error.to_owned());
+    /// Logs how a run went when it went otherwise than the one before; a text that differs in each pass
+    /// must not fill the log.
+    pub(super) fn say(&self, result: &Result<(), CollectError>) {
+        let now = match result {
+            Ok(()) => Health::Works,
+            Err(CollectError::NoData(_)) => Health::NothingToRead,
+            Err(_) => Health::Fails,
+        };
+        let Some(change) = self.lock().health.observe(now) else { return };
+        let (collector, passes) = (self.spec.name, change.repeats);
+        match result {
+            Ok(()) if change.before == Health::Fails => {
+                tracing::info!(collector, failed_passes = passes, "Collector works again");
             }
-            (Some((error, false)), _) => {
-                tracing::warn!(collector, error, "collector failed; its families may be absent");
-                cell.said = Some(error.to_owned());
+            Ok(()) => tracing::debug!(collector, "Collector has something to read"),
+            Err(error) if now == Health::Fails => {
+                tracing::warn!(collector, %error, "Collector failed; its families may be absent");
             }
-            (None, Some(_)) => {
-                tracing::info!(collector, "collector works again");
-                cell.said = None;
-            }
-            (None, None) => {}
+            Err(error) => tracing::debug!(collector, %error, "Collector has nothing to read"),
         }
     }
 
