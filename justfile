@@ -36,6 +36,7 @@ bench:
 
 # CPU and memory of Outrigger and node_exporter side by side; see docs/performance.md.
 versus: dist
+    cargo build --locked --release --example read_floor
     benches/versus-node-exporter/run.py --outrigger target/dist/outrigger
 
 # The container image for this machine.
@@ -45,3 +46,7 @@ image tag="outrigger:dev":
 # What a clean Debian 12 runs: all of the above.
 ci:
     .ci/run
+
+# Fuzzes one target of fuzz/fuzz_targets (nightly Rust and cargo-fuzz).
+fuzz target seconds="60":
+    cargo +nightly fuzz run {{target}} -- -max_total_time={{seconds}}
