@@ -88,7 +88,7 @@ async fn a_request_that_takes_for_ever_is_cut() {
 
 #[test]
 fn one_scrape_more_than_allowed_is_refused() {
-    // Encoding needs a blocking thread; the only one waits for the test.
+    // Compression needs a blocking thread; the only one waits for the test.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(1).build();
     runtime.unwrap().block_on(async {
         let limits = Limits { max_requests: 1, max_requests_wait: SHORT, ..Limits::default() };
@@ -97,7 +97,8 @@ fn one_scrape_more_than_allowed_is_refused() {
         let held = tokio::task::spawn_blocking(move || released.recv());
 
         let mut first = server.connect().await;
-        first.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+        let compressed = "GET /metrics HTTP/1.1\r\nHost: x\r\nAccept-Encoding: gzip\r\n\r\n";
+        first.write_all(compressed.as_bytes()).await.unwrap();
         server.metric_becomes("promhttp_metric_handler_requests_in_flight", 1.0).await;
         let refused = server.get("/metrics").await;
         let text = "Limit of concurrent requests reached (1), try again later.\n";
