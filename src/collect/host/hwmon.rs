@@ -28,8 +28,8 @@ pub(super) static SPEC: Spec = Spec {
         Ok(Box::new(Hwmon {
             directory: host.paths.sys("class/hwmon"),
             files: Files::new(host.descriptors.clone()),
-            chips: NameFilter::exclusive("hwmon", options, "hwmon.chip-include", "hwmon.chip-exclude")?,
-            sensors: NameFilter::exclusive("hwmon", options, "hwmon.sensor-include", "hwmon.sensor-exclude")?,
+            chips: NameFilter::new(options, "hwmon.chip-include", "hwmon.chip-exclude"),
+            sensors: NameFilter::new(options, "hwmon.sensor-include", "hwmon.sensor-exclude"),
         }))
     },
 };
