@@ -85,6 +85,7 @@ pub(super) struct Slot {
 }
 
 /// A collector's state as a pass finds it at its end.
+#[expect(clippy::large_enum_variant, reason = "one of each collector a pass; boxing all would cost more")]
 pub(super) enum Outcome {
     /// It ran in this pass.
     Ran(Run),

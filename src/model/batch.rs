@@ -97,6 +97,7 @@ pub struct Batch {
     limit: usize,
     over_limit: u64,
     conflicts: u64,
+    duplicates: usize,
 }
 
 /// Families kept across ticks although unused: beyond this (plus twice those in use) all are
@@ -114,6 +115,7 @@ impl Default for Batch {
             limit: usize::MAX,
             over_limit: 0,
             conflicts: 0,
+            duplicates: 0,
         }
     }
 }
@@ -145,6 +147,7 @@ impl Batch {
         self.text.clear();
         self.over_limit = 0;
         self.conflicts = 0;
+        self.duplicates = 0;
     }
 
     /// The family of this name: made at its first use, found again after.
@@ -264,6 +267,11 @@ impl Batch {
         self.samples.len()
     }
 
+    /// Number of samples, those marked as duplicates left out.
+    pub(super) const fn distinct(&self) -> usize {
+        self.samples.len() - self.duplicates
+    }
+
     /// Whether there is no sample.
     pub fn is_empty(&self) -> bool {
         self.samples.is_empty()
@@ -292,8 +300,11 @@ impl Batch {
 
     /// Marks the sample as one that is already there under the same name and labels.
     pub(super) fn mark_duplicate(&mut self, sample: u32) {
-        if let Some(sample) = self.samples.get_mut(sample as usize) {
+        if let Some(sample) = self.samples.get_mut(sample as usize)
+            && !sample.duplicate
+        {
             sample.duplicate = true;
+            self.duplicates += 1;
         }
     }
 

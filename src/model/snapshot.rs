@@ -62,7 +62,7 @@ impl Snapshot {
 
     /// Number of samples, duplicates left out.
     pub fn series(&self) -> usize {
-        self.families().map(|f| f.samples().count()).sum()
+        self.parts.iter().map(|p| p.batch.distinct()).sum()
     }
 
     /// What each source gathered.
