@@ -7,7 +7,7 @@ _default:
 lint:
     cargo fmt --check
     cargo clippy --locked --all-targets -- -D warnings
-    shellcheck .ci/run tests/peers/*.sh
+    shellcheck .ci/run tests/peers/*.sh tests/gpu/*.sh
 
 # Everything that needs neither root nor network.
 test:
@@ -38,6 +38,44 @@ bench:
 versus: dist
     cargo build --locked --release --example read_floor
     benches/versus-node-exporter/run.py --outrigger target/dist/outrigger
+
+# Ingestion, memory, disk and queries of Outrigger and Prometheus side by side; see docs/performance.md.
+versus-prometheus: dist
+    benches/versus-prometheus/run.py --outrigger target/dist/outrigger
+
+# What evaluating a rule costs in Outrigger and in Prometheus side by side; see docs/performance.md.
+versus-prometheus-rules: dist
+    benches/versus-prometheus-rules/run.py --outrigger target/dist/outrigger
+
+# An hour of many rules beside a real Prometheus, over reloads and kills of both.
+rules-hour:
+    cargo build --locked --release
+    /usr/bin/python3 tests/peers/rules.py --outrigger target/release/outrigger --minutes 60
+
+# What is committed and made of something else: dashboards, Grafana's alerting, the full configuration, the index of runbooks,
+# the tables of routes and messages. Each has a check that says when it is no longer current.
+made:
+    test -d target/tools/dashboards || python3 -m venv target/tools/dashboards
+    target/tools/dashboards/bin/pip install --quiet -r tools/dashboards/requirements.txt
+    target/tools/dashboards/bin/python tools/dashboards/make.py
+    python3 tools/grafana/make.py
+    python3 tools/full_config.py
+    python3 tools/runbook_index.py
+    python3 tests/peers/alerts.py --update
+    target/release/outrigger rules export --format prometheus-operator rules/host.rules.yml > examples/kubernetes/prometheusrule.yml
+
+# A Debian package of the release binary, in target/.
+deb:
+    python3 tools/deb.py target/release/outrigger target
+
+# Groups of processes of Outrigger and process-exporter side by side.
+versus-process-exporter: dist
+    benches/versus-process-exporter/run.py --outrigger target/dist/outrigger
+
+# What containers and GPUs cost: 0, 10 and 100 Docker containers, 8 GPUs of the fake library.
+containers-and-gpus: dist
+    cargo build --locked --release --example fake_nvml
+    benches/containers-and-gpus/run.py --outrigger target/dist/outrigger
 
 # The container image for this machine.
 image tag="outrigger:dev":

@@ -5,9 +5,22 @@
 //! enforces the table).
 
 pub mod app;
+pub mod checks;
 pub mod cli;
 pub mod collect;
 pub mod config;
+pub mod events;
 pub mod expose;
+pub mod gotemplate;
+pub mod http_client;
 pub mod model;
+pub mod notify;
+pub mod promql;
+pub mod remote_write;
+pub mod rules;
+pub mod scorecard;
+pub mod scrape;
+pub mod slo;
+pub mod store;
 pub mod web;
+pub mod wire;

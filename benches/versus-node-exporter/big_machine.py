@@ -1,4 +1,4 @@
-"""A large machine's /proc and /sys in a folder: what this machine has, and hundreds of CPUs, disks and interfaces.
+"""A large machine's /proc and /sys in a folder: what this machine has, with many CPUs, disks and interfaces.
 
 The small files are copies of this machine's; the large ones are made up in the shapes that the kernel's
 documentation gives (Documentation/filesystems/proc.rst, admin-guide/iostats.rst, admin-guide/pm/cpufreq.rst).
@@ -6,9 +6,12 @@ documentation gives (Documentation/filesystems/proc.rst, admin-guide/iostats.rst
 
 import os
 
-CPUS = 128
-DISKS = 24
-INTERFACES = 16
+CPUS = 256
+# The others are there and offline. No holes below: for those node_exporter 1.5 exposes CPUs that do not exist, and
+# would be charged for its mistake.
+ONLINE = range(64)
+DISKS = 10
+INTERFACES = 12
 
 COPIED = """
 loadavg meminfo vmstat uptime mounts filesystems swaps cpuinfo
@@ -42,28 +45,31 @@ def build(root):
 
 
 def cpus(root):
-    ticks = "".join(f"cpu{n} {1000 + n} 20 {3000 + n} 900000 40 5 6 7 8 9\n" for n in range(CPUS))
+    ticks = "".join(f"cpu{n} {1000 + n} 20 {3000 + n} 900000 40 5 6 7 8 9\n" for n in ONLINE)
     put(root, "proc/stat", f"cpu  256000 5120 768000 230400000 10240 1280 1536 1792 2048 2304\n{ticks}"
         "intr 987654321 1 2 3\nctxt 123456789\nbtime 1700000000\nprocesses 4242\nprocs_running 3\nprocs_blocked 0\n"
         "softirq 300 10 20 30 40 50 60 70 80 90 100\n")
     put(root, "proc/schedstat", "version 15\ntimestamp 4300000000\n" + "".join(
-        f"cpu{n} 0 0 0 0 0 0 {10**9 + n} {10**8 + n} {10**6 + n}\n" for n in range(CPUS)))
+        f"cpu{n} 0 0 0 0 0 0 {10**9 + n} {10**8 + n} {10**6 + n}\n" for n in ONLINE))
     put(root, "proc/net/softnet_stat", "".join(
         f"{n + 4096:08x} 00000000 {n:08x} 00000000 00000000 00000000 00000000 00000000 00000000 00000000 "
-        f"00000000 00000000 {n:08x} 00000000 00000000\n" for n in range(CPUS)))
-    put(root, "sys/devices/system/cpu/online", f"0-{CPUS - 1}\n")
+        f"00000000 00000000 {n:08x} 00000000 00000000\n" for n in ONLINE))
+    put(root, "sys/devices/system/cpu/online", f"0-{ONLINE[-1]}\n")
     put(root, "sys/devices/system/cpu/isolated", "\n")
     for n in range(CPUS):
         base = f"sys/devices/system/cpu/cpu{n}"
+        put(root, f"{base}/online", f"{int(n in ONLINE)}\n")
+        if n not in ONLINE:
+            continue
         put(root, f"{base}/topology/core_id", f"{n // 2}\n")
-        put(root, f"{base}/topology/physical_package_id", f"{n // 128}\n")
+        put(root, f"{base}/topology/physical_package_id", f"{n // 32}\n")
         put(root, f"{base}/thermal_throttle/core_throttle_count", f"{n}\n")
-        put(root, f"{base}/thermal_throttle/package_throttle_count", f"{n // 128}\n")
+        put(root, f"{base}/thermal_throttle/package_throttle_count", f"{n // 32}\n")
         for name, value in {"cpuinfo_cur_freq": 2400000 + n, "cpuinfo_min_freq": 800000, "cpuinfo_max_freq": 3900000,
                             "scaling_cur_freq": 2400000 + n, "scaling_min_freq": 800000, "scaling_max_freq": 3900000,
                             "scaling_governor": "schedutil", "scaling_available_governors": "performance schedutil",
-                            "scaling_driver": "acpi-cpufreq", "cpuinfo_transition_latency": 10000,
-                            "related_cpus": n}.items():
+                            "scaling_driver": "acpi-cpufreq", "scaling_setspeed": "<unsupported>",
+                            "cpuinfo_transition_latency": 10000, "related_cpus": n}.items():
             put(root, f"{base}/cpufreq/{name}", f"{value}\n")
 
 

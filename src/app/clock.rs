@@ -6,6 +6,6 @@ use crate::model::Timestamp;
 
 /// The instant of the call.
 #[expect(clippy::disallowed_methods, reason = "the one place that reads the wall clock")]
-pub(super) fn now() -> Timestamp {
+pub fn now() -> Timestamp {
     SystemTime::now().into()
 }

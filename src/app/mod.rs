@@ -2,16 +2,23 @@
 
 mod build_info;
 mod clock;
+mod history;
 pub mod log;
+mod push;
 mod reload;
+mod rules;
 mod serve;
 pub mod settings;
+mod slos;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
 pub use build_info::{BUILD, version_text};
+pub use clock::now;
+pub use history::HistoryError;
 pub use serve::{Ended, StartError, run};
+pub use slos::{JudgeErrors, Judges};
 
 use crate::collect::{BuildError, Engine, Host, Own};
 use crate::config::{Environment, LoadError};
@@ -37,6 +44,9 @@ pub enum SettingsError {
     /// A flag.
     #[error("{0}")]
     Flag(String),
+    /// Files that `rule_files` and `slo_files` name.
+    #[error(transparent)]
+    Rules(#[from] JudgeErrors),
 }
 
 impl Invocation {

@@ -3,15 +3,21 @@
 //! Invariant: a reload takes effect whole or not at all. Until the new engine stands nothing has
 //! changed; a mistake leaves what ran running and is shown in the log, to the asker and as a metric.
 
+use std::io;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use tracing::{error, info, warn};
 
 use super::log::Log;
+use super::rules::Rules;
 use super::settings::{Effect, Settings, rows};
 use super::{Invocation, clock};
+use crate::checks::Checks;
 use crate::collect::{Engine, Own};
+use crate::remote_write::RemoteWrites;
+use crate::scrape::TargetManager;
+use crate::web::Status;
 
 /// What a reload reads, compares with and changes.
 pub(super) struct Reloader {
@@ -21,6 +27,11 @@ pub(super) struct Reloader {
     pub(super) engine: Arc<ArcSwap<Engine>>,
     pub(super) log: Log,
     pub(super) own: Arc<Own>,
+    pub(super) status: Status,
+    pub(super) targets: Arc<TargetManager>,
+    pub(super) remotes: Arc<RemoteWrites>,
+    pub(super) rules: Arc<Rules>,
+    pub(super) checks: Checks,
 }
 
 impl Reloader {
@@ -30,6 +41,7 @@ impl Reloader {
         info!(cause, file, "Reloading the configuration");
         let result = self.try_reload().await;
         self.own.config_loaded(result.is_ok(), clock::now());
+        self.status.reloaded(result.is_ok());
         match result {
             Ok(()) => {
                 info!(file, "Configuration reloaded");
@@ -48,25 +60,72 @@ impl Reloader {
         // Files may lie on slow disks, and collectors open theirs when they are made.
         let work = move || {
             let settings = invocation.settings().map_err(|error| error.to_string())?;
+            let judges = settings.judges().map_err(|error| error.to_string())?;
             let same = settings.collect == current.collect && settings.path == current.path;
             // An engine that stays keeps what its collectors remember.
             let engine =
                 if same { None } else { Some(settings.engine(own).map_err(|error| error.to_string())?) };
-            Ok::<_, String>((settings, engine))
+            Ok::<_, String>((settings, judges, engine))
         };
-        let (settings, engine) =
+        let (settings, judges, engine) =
             tokio::task::spawn_blocking(work).await.map_err(|error| error.to_string())??;
         let waiting = waiting_for_restart(&self.current, &settings);
         if !waiting.is_empty() {
             warn!(settings = waiting.join(","), "These changes take effect at the next start only");
         }
         self.log.apply(settings.log);
+        judges.warn();
         if let Some(engine) = engine {
             self.engine.store(Arc::new(engine));
         }
         // What waits for a restart is not in force, and is told again at the next reload.
-        let Settings { log, path, collect, health, web: _, worker_threads: _ } = settings;
-        self.current = Settings { log, path, collect, health, ..self.current.clone() };
+        let Settings {
+            log,
+            path,
+            collect,
+            health,
+            scrape,
+            remote_write,
+            rules,
+            slos,
+            scorecard,
+            notify,
+            checks,
+            shown_file,
+            web: _,
+            storage: _,
+            query: _,
+            scrape_limits: _,
+            push: _,
+            worker_threads: _,
+        } = settings;
+        self.remotes.apply(&remote_write, &scrape.global.external_labels);
+        self.targets.apply(&scrape);
+        self.checks.apply(&checks);
+        let (applied, global, told) = (Arc::clone(&self.rules), scrape.global.clone(), notify.clone());
+        let timing = rules.timing;
+        // Waits for evaluations of groups that change.
+        let applied =
+            tokio::task::spawn_blocking(move || applied.apply(judges, &global, &told, timing)).await;
+        if let Err(error) = applied.map_err(io::Error::other).flatten() {
+            error!(%error, "Rules are not evaluated");
+        }
+        self.status.config_loaded(&shown_file, clock::now());
+        self.current = Settings {
+            log,
+            path,
+            collect,
+            health,
+            scrape,
+            remote_write,
+            rules,
+            slos,
+            scorecard,
+            notify,
+            checks,
+            shown_file,
+            ..self.current.clone()
+        };
         Ok(())
     }
 
@@ -90,10 +149,39 @@ mod tests {
     use super::*;
     use crate::app::settings::LogSettings;
     use crate::collect::Selection;
+    use crate::model::{Row, Timestamp};
+    use crate::remote_write::{RemoteWriteMetrics, RemoteWritesConfig};
+    use crate::scrape::{ScrapeLimits, ScrapeMetrics, Sink, TargetKey};
+    use crate::store::{Store, StoreConfig};
 
     struct Fixture {
         dir: tempfile::TempDir,
         reloader: Reloader,
+    }
+
+    /// Nothing is scraped here.
+    struct NoSink;
+
+    impl Sink for NoSink {
+        fn tick(&self, _: &TargetKey, _: Timestamp, _: Vec<Row>) {}
+        fn end(&self, _: &TargetKey, _: Timestamp) {}
+    }
+
+    fn no_targets() -> Arc<TargetManager> {
+        let metrics = ScrapeMetrics::default();
+        Arc::new(TargetManager::new(Arc::new(NoSink), clock::now, ScrapeLimits::default(), metrics))
+    }
+
+    fn no_remotes() -> Arc<RemoteWrites> {
+        let store = Store::open(StoreConfig::default(), clock::now()).unwrap();
+        let config = RemoteWritesConfig {
+            clock: clock::now,
+            metadata: Arc::new(|| Box::pin(std::future::ready(Vec::new()))),
+            most_bytes: 1 << 20,
+            most_age: Duration::from_secs(60),
+            metrics: RemoteWriteMetrics::default(),
+        };
+        Arc::new(RemoteWrites::new(&store, config))
     }
 
     /// A program that runs with this file.
@@ -106,7 +194,92 @@ mod tests {
         let own = Arc::<Own>::default();
         let engine = Arc::new(ArcSwap::from_pointee(current.engine(Arc::clone(&own)).unwrap()));
         let log = Log::discarding(LogSettings::default());
-        Fixture { dir, reloader: Reloader { invocation, current, engine, log, own } }
+        let store = Store::open(StoreConfig::default(), clock::now()).unwrap();
+        let rules = Arc::new(Rules::new(&current, store, ScrapeMetrics::default(), &own));
+        Fixture {
+            dir,
+            reloader: Reloader {
+                invocation,
+                current,
+                engine,
+                log,
+                own,
+                status: Status::default(),
+                targets: no_targets(),
+                remotes: no_remotes(),
+                rules,
+                checks: Checks::new(clock::now),
+            },
+        }
+    }
+
+    #[tokio::test]
+    async fn rule_files_are_read_again_with_the_rest_or_not_at_all() {
+        let mut f = running("log: {level: info}\n");
+        let rules = f.dir.path().join("r.yml");
+        let groups = |f: &Fixture| f.reloader.rules.manager().groups().len();
+        std::fs::write(&rules, "groups: [{name: a, rules: [{record: x, expr: '1'}]}]").unwrap();
+        f.write("builtin_rules: {enabled: false}\nrule_files: [r.yml]\nlog: {level: warn}\n");
+        f.reloader.reload("test").await.unwrap();
+        assert_eq!(groups(&f), 1);
+        std::fs::write(&rules, "groups: [{name: a, rules: [{record: x, expr: '1 +'}]}, {name: b}]").unwrap();
+        f.write("builtin_rules: {enabled: false}\nrule_files: [r.yml]\nlog: {level: error}\n");
+        let error = f.reloader.reload("test").await.unwrap_err();
+        assert!(
+            error.contains("r.yml:1:46: group \"a\", rule 1, \"x\": could not parse expression"),
+            "{error}"
+        );
+        assert_eq!((groups(&f), f.reloader.current.log.level), (1, crate::app::settings::LogLevel::Warn));
+        f.write("builtin_rules: {exclude: [host]}\n");
+        f.reloader.reload("test").await.unwrap();
+        let names: Vec<String> =
+            f.reloader.rules.manager().groups().iter().map(|group| group.spec().file.to_string()).collect();
+        assert!(names.contains(&"builtin/self.rules.yml".to_owned()), "{names:?}");
+        assert!(!names.contains(&"builtin/host.rules.yml".to_owned()), "{names:?}");
+        f.write("builtin_rules: {enabled: false}\n");
+        f.reloader.reload("test").await.unwrap();
+        assert_eq!(groups(&f), 0);
+        f.reloader.rules.manager().shutdown();
+    }
+
+    #[tokio::test]
+    async fn slo_files_are_read_again_with_the_rest_or_not_at_all() {
+        let slo = |objective: &str, summary: &str| {
+            format!(
+                "version: prometheus/v1\nservice: s\nslos:\n- name: a\n  objective: {objective}\n  sli: {{events: {{error_query: 'rate(e_total[{{{{.window}}}}])', total_query: 'rate(r_total[{{{{.window}}}}])'}}}}\n  alerting: {{name: A, annotations: {{summary: '{summary}'}}}}\n"
+            )
+        };
+        let mut f = running("log: {level: info}\n");
+        let file = f.dir.path().join("a.slo.yml");
+        let shown = file.display().to_string();
+        let state = |f: &Fixture| {
+            let groups = f.reloader.rules.manager().groups();
+            let files = groups.iter().all(|group| *group.spec().file == *shown);
+            let budgets = f.reloader.rules.books().reports();
+            (groups.len(), files, budgets.iter().map(|b| b.objective_percent.clone()).collect::<Vec<_>>())
+        };
+        std::fs::write(&file, slo("99", "burns")).unwrap();
+        f.write("builtin_rules: {enabled: false}\nslo_files: ['*.slo.yml']\n");
+        f.reloader.reload("test").await.unwrap();
+        assert_eq!(state(&f), (3, true, vec!["99".to_owned()]));
+        let groups = f.reloader.rules.manager().groups();
+        assert!(groups.iter().flat_map(|group| group.rules()).all(|rule| rule.spec().line == 4));
+        for (wrong, message) in [
+            (slo("100", "burns"), "a.slo.yml:5:"),
+            (slo("99.9", "{{ burns"), "a.slo.yml:4: s-a: its rules are wrong: "),
+        ] {
+            std::fs::write(&file, wrong).unwrap();
+            let error = f.reloader.reload("test").await.unwrap_err();
+            assert!(error.contains(message), "{error}");
+            assert_eq!(state(&f), (3, true, vec!["99".to_owned()]));
+        }
+        std::fs::write(&file, slo("99.9", "burns")).unwrap();
+        f.reloader.reload("test").await.unwrap();
+        assert_eq!(state(&f), (3, true, vec!["99.9".to_owned()]));
+        f.write("builtin_rules: {enabled: false}\n");
+        f.reloader.reload("test").await.unwrap();
+        assert_eq!(state(&f), (0, true, Vec::new()));
+        f.reloader.rules.close();
     }
 
     impl Fixture {

@@ -64,6 +64,28 @@ fn check(file: &Path) -> Result<String, String> {
     }
     // Some mistakes only a collector sees: two options that exclude each other.
     settings.engine(Arc::default()).map_err(|error| failed(&format_args!("{shown}: {error}")))?;
+    let judges = settings.judges().map_err(|error| failed(&error))?;
     let (enabled, all) = (settings.collect.enabled().len(), specs().len());
-    Ok(format!("SUCCESS: {shown} is a valid configuration; {enabled} of {all} collectors run\n"))
+    let jobs = match settings.scrape.jobs.len() {
+        0 => String::new(),
+        1 => ", 1 scrape job".to_owned(),
+        jobs => format!(", {jobs} scrape jobs"),
+    };
+    let own = judges.groups.iter().filter(|group| !group.is_builtin());
+    let rules = match own.map(|group| group.rules.len()).sum() {
+        0_usize => String::new(),
+        1 => ", 1 rule".to_owned(),
+        rules => format!(", {rules} rules"),
+    };
+    let slos = match judges.slos.slos.len() {
+        0 => String::new(),
+        1 => ", 1 SLO".to_owned(),
+        slos => format!(", {slos} SLOs"),
+    };
+    for (file, warning) in &judges.slos.warnings {
+        complain(&format!("{file}:{}: {}: warning: {}", warning.line, warning.slo, warning.message));
+    }
+    Ok(format!(
+        "SUCCESS: {shown} is a valid configuration; {enabled} of {all} collectors run{jobs}{rules}{slos}\n"
+    ))
 }

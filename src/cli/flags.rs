@@ -13,6 +13,27 @@ use crate::app::settings::{Access, Overrides, Row, Settings, rows, value_name};
 use crate::collect::{Flag, FlagKind, OptionError, Options, Spec, specs};
 use crate::config::Environment;
 
+/// node_exporter's collectors that are not there, with the flags that they have besides. A command line
+/// that names them works, without what they would expose.
+const ABSENT_COLLECTORS: [(&str, &[&str]); 4] = [
+    ("drm", &[]),
+    (
+        "perf",
+        &[
+            "perf.cache-profilers",
+            "perf.cpus",
+            "perf.disable-cache-profilers",
+            "perf.disable-hardware-profilers",
+            "perf.disable-software-profilers",
+            "perf.hardware-profilers",
+            "perf.software-profilers",
+            "perf.tracepoint",
+        ],
+    ),
+    ("runit", &["runit.servicedir"]),
+    ("supervisord", &["supervisord.url"]),
+];
+
 const COLLECTORS: &str = "Collectors";
 const COLLECTOR_OPTIONS: &str = "Options of collectors";
 
@@ -21,7 +42,27 @@ pub(super) fn with_run_flags(command: Command) -> Command {
     let command = command.args_override_self(true).arg(config_file()).arg(help_long());
     let command = rows().iter().filter(|row| !row.flag.is_empty()).fold(command, add_row);
     let command = specs().iter().fold(command, |command, spec| add_collector(command, spec));
-    specs().iter().flat_map(|spec| spec.flags).fold(command, add_option)
+    let command = specs().iter().flat_map(|spec| spec.flags).fold(command, add_option);
+    ABSENT_COLLECTORS.iter().fold(command, |command, (name, flags)| add_absent(command, name, flags))
+}
+
+fn add_absent(command: Command, name: &'static str, flags: &'static [&'static str]) -> Command {
+    let hidden = Shown { yes: false, no: false };
+    let command = add_switch(command, &format!("collector.{name}"), "Not there", COLLECTORS, hidden);
+    flags.iter().fold(command, |command, flag| {
+        let name = format!("collector.{flag}");
+        if flag.contains(".disable-") {
+            return add_switch(
+                command,
+                &name,
+                "Not there",
+                COLLECTOR_OPTIONS,
+                Shown { yes: false, no: false },
+            );
+        }
+        let arg = Arg::new(name.clone()).long(name).action(ArgAction::Append).hide(true);
+        command.arg(arg.help("Not there").help_heading(COLLECTOR_OPTIONS))
+    })
 }
 
 /// `--config.file`.
@@ -82,7 +123,7 @@ fn add_option(command: Command, flag: &'static Flag) -> Command {
             let shown = Shown { yes: !flag.hidden && !on, no: !flag.hidden && on };
             return add_switch(command, &name, flag.help, COLLECTOR_OPTIONS, shown);
         }
-        FlagKind::List => String::new(),
+        FlagKind::List | FlagKind::Path => String::new(),
         FlagKind::Number(number) => number.to_string(),
         FlagKind::Text(text) | FlagKind::Duration(text) | FlagKind::Regex(text) => text.to_owned(),
     };
@@ -139,7 +180,9 @@ pub(super) fn invocation(matches: &ArgMatches) -> Invocation {
 }
 
 fn overrides(matches: &ArgMatches) -> Overrides {
-    let mut overrides = Overrides::default();
+    let asked_for = |name: &&'static str| switch(matches, &format!("collector.{name}")) == Some(true);
+    let absent = ABSENT_COLLECTORS.iter().map(|(name, _)| *name).filter(asked_for).collect();
+    let mut overrides = Overrides { absent, ..Overrides::default() };
     for row in rows().iter().filter(|row| !row.flag.is_empty()) {
         let given = match row.access {
             Access::Switch(..) => switch(matches, row.flag).map(|on| vec![on.to_string()]),
@@ -224,6 +267,18 @@ mod tests {
         assert_eq!(settings.web.serve.listen.first().unwrap().to_string(), "10.0.0.1:9100");
         let exclude = settings.collect.options.regex("filesystem.mount-points-exclude").unwrap();
         assert!(exclude.is_match("/var/lib/kubelet/pods") && !exclude.is_match("/data"));
+    }
+
+    #[test]
+    fn collectors_that_are_not_there_are_understood() {
+        let line = "--collector.perf --collector.perf.cpus=0-3 --collector.perf.disable-cache-profilers \
+                    --no-collector.drm --collector.runit.servicedir=/x --collector.supervisord --no-collector.supervisord";
+        let arguments = std::iter::once("outrigger").chain(line.split_whitespace());
+        let matches = super::super::command().try_get_matches_from(arguments).unwrap();
+        assert_eq!(overrides(&matches).absent, ["perf"]);
+        for (name, _) in ABSENT_COLLECTORS {
+            assert!(specs().iter().all(|spec| spec.name != name), "{name} is there");
+        }
     }
 
     #[test]

@@ -8,16 +8,27 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
-use super::probe::Target;
+use super::probe::{Answer, Question, Target};
 use super::probe_tls::{Trust, certificates, parse_certificates};
 use super::{Outcome, flags, print};
 use crate::app::settings::{HealthSettings, Settings, rows};
-use crate::config::{Document, Environment, Limits};
+use crate::config::{Document, Environment, Limits, LoadError};
 use crate::web::ListenAddress;
 
+/// Those of run's flags that say where and how the instance answers.
+const SHARED_FLAGS: [&str; 4] =
+    ["web.listen-address", "web.config.file", "web.external-url", "web.route-prefix"];
+
 pub(super) fn command() -> Command {
-    let command = Command::new("healthcheck")
-        .about("Ask the running instance whether it is healthy: status 0 if so, 1 if not")
+    let about = "Ask the running instance whether it is healthy: status 0 if so, 1 if not";
+    with_instance(Command::new("healthcheck").about(about)).arg(
+        Arg::new("ready").long("ready").action(ArgAction::SetTrue).help("Ask /-/ready instead of /-/healthy"),
+    )
+}
+
+/// Adds what says where and how the running instance answers.
+pub(super) fn with_instance(command: Command) -> Command {
+    let command = command
         .args_override_self(true)
         .arg(flags::config_file())
         .arg(Arg::new("url").long("url").value_name("URL").help(
@@ -28,19 +39,31 @@ pub(super) fn command() -> Command {
                 .long("timeout")
                 .value_name("DURATION")
                 .help("Longest time to wait [default: 5s]"),
-        )
-        .arg(
-            Arg::new("ready")
-                .long("ready")
-                .action(ArgAction::SetTrue)
-                .help("Ask /-/ready instead of /-/healthy"),
         );
-    // Those of run's flags that say where and how the instance answers.
-    let shared = rows().iter().filter(|row| matches!(row.flag, "web.listen-address" | "web.config.file"));
+    let shared = rows().iter().filter(|row| SHARED_FLAGS.contains(&row.flag));
     shared.fold(command, flags::add_row)
 }
 
 pub(super) fn run(matches: &ArgMatches) -> Outcome {
+    let path = if matches.get_flag("ready") { "/-/ready" } else { "/-/healthy" };
+    match ask_instance(matches, path)? {
+        Ok(Answer { status: 200, text, .. }) => print(&format!("{text}\n")),
+        Ok(answer) => bail!("status {}: {}", answer.status, answer.text),
+        Err(status) => Ok(status),
+    }
+}
+
+/// Asks the instance that the arguments name; an exit status where they are wrong.
+pub(super) fn ask_instance(matches: &ArgMatches, path: &str) -> anyhow::Result<Result<Answer, ExitCode>> {
+    tell_instance(matches, path, None)
+}
+
+/// The same with JSON to be posted.
+pub(super) fn tell_instance(
+    matches: &ArgMatches,
+    path: &str,
+    json: Option<&str>,
+) -> anyhow::Result<Result<Answer, ExitCode>> {
     let mut settings = flags::invocation(matches).settings()?;
     for (flag, key) in [("url", "healthcheck.url"), ("timeout", "healthcheck.timeout")] {
         if let Some(value) = matches.get_one::<String>(flag)
@@ -48,52 +71,46 @@ pub(super) fn run(matches: &ArgMatches) -> Outcome {
             && let Err(message) = row.set(&mut settings, std::slice::from_ref(value))
         {
             super::complain(&format!("--{flag}: {message}"));
-            return Ok(ExitCode::from(2));
+            return Ok(Err(ExitCode::from(2)));
         }
     }
-    let path = if matches.get_flag("ready") { "/-/ready" } else { "/-/healthy" };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let asked =
-        runtime.block_on(async { tokio::time::timeout(settings.health.timeout, ask(&settings, path)).await });
+    let asked = runtime
+        .block_on(async { tokio::time::timeout(settings.health.timeout, ask(&settings, path, json)).await });
     // A name that is still being resolved holds nobody up.
     runtime.shutdown_background();
     match asked {
-        Ok(Ok(text)) => print(&format!("{text}\n")),
-        Ok(Err(error)) => Err(error),
+        Ok(answer) => answer.map(Ok),
         Err(_) => bail!("no answer within {:?}", settings.health.timeout),
     }
 }
 
-async fn ask(settings: &Settings, path: &str) -> anyhow::Result<String> {
+async fn ask(settings: &Settings, path: &str, json: Option<&str>) -> anyhow::Result<Answer> {
     let web_file = settings.web.serve.config_file.as_deref();
     let tls = web_file.map(server_tls).transpose()?.flatten();
     let target = match &settings.health.url {
         Some(url) => url.parse()?,
-        None => target_of(&settings.web.serve.listen, tls.is_some())?,
+        None => target_of(&settings.web.serve.listen, tls.is_some(), &settings.web.prefix())?,
     };
     let own = tls.and_then(|tls| tls.certificate);
     let trust = Trust { settings: settings.health.tls.clone(), own };
     let authorization = authorization(&settings.health)?;
-    let answer = target.get(path, authorization.as_deref(), &trust).await?;
-    if answer.status != 200 {
-        bail!("status {}: {}", answer.status, answer.text);
-    }
-    Ok(answer.text)
+    target.ask(Question { path, json, authorization: authorization.as_deref() }, &trust).await
 }
 
 /// How to reach an instance that listens on these addresses.
-fn target_of(addresses: &[ListenAddress], tls: bool) -> anyhow::Result<Target> {
+fn target_of(addresses: &[ListenAddress], tls: bool, prefix: &str) -> anyhow::Result<Target> {
     // Port 0 is any port, and only the instance knows which.
     let known = addresses.iter().find(|address| !matches!(address, ListenAddress::Tcp { port: 0, .. }));
     Ok(match known.context("no address with a known port; name the instance with --url")? {
-        ListenAddress::Unix { path, .. } => Target::Unix { path: path.clone() },
+        ListenAddress::Unix { path, .. } => Target::Unix { path: path.clone(), prefix: prefix.to_owned() },
         ListenAddress::Tcp { host, port } => {
             let host = match host.as_deref() {
                 None | Some("0.0.0.0") => "127.0.0.1",
                 Some("::") => "::1",
                 Some(host) => host,
             };
-            Target::Tcp { host: host.to_owned(), port: *port, tls, prefix: String::new() }
+            Target::Tcp { host: host.to_owned(), port: *port, tls, prefix: prefix.to_owned() }
         }
     })
 }
@@ -104,7 +121,7 @@ struct ServerTls {
 }
 
 fn server_tls(file: &Path) -> anyhow::Result<Option<ServerTls>> {
-    let document = Document::load(file, &Limits::default())?;
+    let document = Document::load(file, &Limits::default()).map_err(LoadError::without_lines)?;
     let given = document.read(&Environment::off(), |top| {
         let given = top.take_section("tls_server_config").map(|mut tls| {
             let given = (tls.take_str("cert"), tls.take_path("cert_file"));
@@ -146,14 +163,15 @@ mod tests {
         ] {
             let address: ListenAddress = address.parse().unwrap();
             assert_eq!(
-                target_of(std::slice::from_ref(&address), false).unwrap(),
+                target_of(std::slice::from_ref(&address), false, "").unwrap(),
                 target.parse::<Target>().unwrap()
             );
         }
         let any_port: ListenAddress = "127.0.0.1:0".parse().unwrap();
-        assert!(target_of(std::slice::from_ref(&any_port), false).is_err());
+        assert!(target_of(std::slice::from_ref(&any_port), false, "").is_err());
         let addresses = [any_port, "unix:/x".parse().unwrap()];
-        assert_eq!(target_of(&addresses, true).unwrap(), Target::Unix { path: "/x".into() });
+        let unix = Target::Unix { path: "/x".into(), prefix: "/p".into() };
+        assert_eq!(target_of(&addresses, true, "/p").unwrap(), unix);
     }
 
     #[test]

@@ -1,17 +1,38 @@
 //! The command line: flags and subcommands, one file each.
 //!
 //! Invariant: this is the only place that prints, and the only one that turns an outcome into an exit
-//! status: 0 done, 1 failed, 2 not understood (`check metrics` adds 3, as promtool does).
+//! status: 0 done, 1 failed, 2 not understood (`check metrics`, `check rules` and `slo check` add 3 for what is odd, as
+//! promtool does; `health` answers 2 for what is degraded).
 
+mod alert;
+mod backtest;
 mod check_config;
 mod check_metrics;
+mod check_rules;
 mod check_web_config;
 mod completions;
+mod events;
+#[cfg(test)]
+mod example_tests;
+mod explain;
 mod flags;
+mod health;
 mod healthcheck;
+mod instance;
 mod probe;
 mod probe_tls;
+mod promql;
+mod query;
+mod rule_files;
+mod rules;
+mod rules_export;
+mod rules_show;
 mod run;
+mod scorecard;
+mod slo;
+mod test;
+mod test_rules;
+mod tsdb;
 
 use std::ffi::OsString;
 use std::io::Write as _;
@@ -34,7 +55,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }
     };
-    match dispatch(&matches) {
+    match dispatch(matches) {
         Ok(status) => status,
         Err(error) => {
             complain(&format!("{error:#}"));
@@ -43,21 +64,45 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
-fn dispatch(matches: &ArgMatches) -> Outcome {
+fn dispatch(mut matches: ArgMatches) -> Outcome {
     if matches.get_flag("version") {
         return print(&version_text());
     }
+    match matches.subcommand_name() {
+        None => return run::run(matches),
+        Some("run") => {
+            let run = matches.remove_subcommand();
+            return run.map_or_else(|| misunderstood("run"), |(_, matches)| run::run(matches));
+        }
+        Some(_) => {}
+    }
     match matches.subcommand() {
-        None => run::run(matches),
-        Some(("run", matches)) => run::run(matches),
+        None => misunderstood("outrigger"),
         Some(("check", matches)) => match matches.subcommand() {
             Some(("config", matches)) => check_config::run(matches),
             Some(("metrics", _)) => check_metrics::run(),
+            Some(("rules", matches)) => check_rules::run(matches),
             Some(("web-config", matches)) => check_web_config::run(matches),
             _ => misunderstood("check"),
         },
+        Some(("alert", matches)) => alert::run(matches),
+        Some(("backtest", matches)) => backtest::run(matches),
+        Some(("events", matches)) => events::run(matches),
+        Some(("explain", matches)) => explain::run(matches),
+        Some(("query", matches)) => query::run(matches),
+        Some(("health", matches)) => health::run(matches),
         Some(("healthcheck", matches)) => healthcheck::run(matches),
+        Some(("promql", matches)) => promql::run(matches),
+        Some(("rules", matches)) => rules::run(matches),
+        Some(("scorecard", matches)) => scorecard::run(matches),
+        Some(("slo", matches)) => slo::run(matches),
+        Some(("tsdb", matches)) => tsdb::run(matches),
         Some(("completions", matches)) => completions::run(matches),
+        Some(("test", matches)) => match matches.subcommand() {
+            Some(("promql", matches)) => test::run_promql(matches),
+            Some(("rules", matches)) => test_rules::run(matches),
+            _ => misunderstood("test"),
+        },
         Some((name, _)) => misunderstood(name),
     }
 }
@@ -90,9 +135,22 @@ fn command() -> Command {
                 .arg_required_else_help(true)
                 .subcommand(check_config::command())
                 .subcommand(check_metrics::command())
+                .subcommand(check_rules::command("rules"))
                 .subcommand(check_web_config::command()),
         )
+        .subcommand(alert::command())
+        .subcommand(backtest::command())
+        .subcommand(events::command())
+        .subcommand(explain::command())
+        .subcommand(query::command())
+        .subcommand(health::command())
         .subcommand(healthcheck::command())
+        .subcommand(promql::command())
+        .subcommand(rules::command())
+        .subcommand(scorecard::command())
+        .subcommand(slo::command())
+        .subcommand(test::command())
+        .subcommand(tsdb::command())
         .subcommand(completions::command())
 }
 
@@ -112,6 +170,11 @@ fn print(text: &str) -> Outcome {
 /// Writes an error to standard error, if there is one.
 fn complain(text: &str) {
     let _ = writeln!(std::io::stderr(), "outrigger: {text}");
+}
+
+/// Writes lines to standard error as they are.
+fn complain_lines(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
 }
 
 #[cfg(test)]

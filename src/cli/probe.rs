@@ -1,6 +1,7 @@
 //! One HTTP request to the running instance: over TCP, TLS or a Unix socket, within one deadline.
 //!
-//! Written out rather than through a client library: one GET, a status and a line of text.
+//! Written out rather than through a client library: one request, a status and a body. In HTTP 1.0, so that the answer ends
+//! with the connection and comes in one piece.
 
 use std::io;
 use std::path::PathBuf;
@@ -12,15 +13,25 @@ use tokio::net::{TcpStream, UnixStream};
 use super::probe_tls::Trust;
 
 /// Of an answer no more is read than this.
-const LARGEST_ANSWER_BYTES: u64 = 16 << 10;
+const LARGEST_ANSWER_BYTES: u64 = 16 << 20;
+
+/// What is asked for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Question<'a> {
+    pub(super) path: &'a str,
+    /// JSON to be posted; without it nothing changes.
+    pub(super) json: Option<&'a str>,
+    /// The whole value of that header.
+    pub(super) authorization: Option<&'a str>,
+}
 
 /// Where the instance answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Target {
     /// `http://HOST:PORT/PREFIX`, or `https://` when `tls`.
     Tcp { host: String, port: u16, tls: bool, prefix: String },
-    /// `unix:/PATH`.
-    Unix { path: PathBuf },
+    /// `unix:/PATH`; nothing stands before the paths of one that is named.
+    Unix { path: PathBuf, prefix: String },
 }
 
 /// What it answered.
@@ -29,6 +40,8 @@ pub(super) struct Answer {
     pub(super) status: u16,
     /// The first line of the body.
     pub(super) text: String,
+    /// All of it.
+    pub(super) body: String,
 }
 
 impl std::str::FromStr for Target {
@@ -40,7 +53,7 @@ impl std::str::FromStr for Target {
             if path.is_empty() {
                 bail!("{url:?}: a Unix socket needs a path, as unix:/run/outrigger.sock");
             }
-            return Ok(Self::Unix { path: path.into() });
+            return Ok(Self::Unix { path: path.into(), prefix: String::new() });
         }
         let (tls, rest) = match (url.strip_prefix("http://"), url.strip_prefix("https://")) {
             (Some(rest), _) => (false, rest),
@@ -72,25 +85,20 @@ fn split_port(authority: &str, default: u16) -> Option<(String, u16)> {
 }
 
 impl Target {
-    /// Asks for `path`; `authorization` is the whole value of that header.
-    pub(super) async fn get(
-        &self,
-        path: &str,
-        authorization: Option<&str>,
-        trust: &Trust,
-    ) -> anyhow::Result<Answer> {
+    /// Asks.
+    pub(super) async fn ask(&self, question: Question<'_>, trust: &Trust) -> anyhow::Result<Answer> {
         match self {
-            Self::Unix { path: socket } => {
+            Self::Unix { path: socket, prefix } => {
                 let stream = UnixStream::connect(socket).await;
                 let stream =
                     stream.with_context(|| format!("cannot connect to unix:{}", socket.display()))?;
-                exchange(stream, &request("localhost", path, authorization)).await
+                exchange(stream, &request("localhost", prefix, question)).await
             }
             Self::Tcp { host, port, tls, prefix } => {
                 let stream = TcpStream::connect((host.as_str(), *port)).await;
                 let stream =
                     stream.with_context(|| format!("cannot connect to {}", authority(host, *port)))?;
-                let request = request(&authority(host, *port), &format!("{prefix}{path}"), authorization);
+                let request = request(&authority(host, *port), prefix, question);
                 if *tls {
                     exchange(trust.connect(host, stream).await?, &request).await
                 } else {
@@ -105,10 +113,16 @@ fn authority(host: &str, port: u16) -> String {
     if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }
 
-fn request(host: &str, path: &str, authorization: Option<&str>) -> String {
+fn request(host: &str, prefix: &str, question: Question<'_>) -> String {
+    let Question { path, json, authorization } = question;
     let authorization = authorization.map(|value| format!("Authorization: {value}\r\n")).unwrap_or_default();
+    let (method, body) = json.map_or(("GET", ""), |json| ("POST", json));
+    let length = body.len();
+    let content = json
+        .map(|_| format!("Content-Type: application/json\r\nContent-Length: {length}\r\n"))
+        .unwrap_or_default();
     format!(
-        "GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: outrigger-healthcheck\r\nConnection: close\r\n{authorization}\r\n"
+        "{method} {prefix}{path} HTTP/1.0\r\nHost: {host}\r\nUser-Agent: outrigger\r\n{content}{authorization}\r\n{body}"
     )
 }
 
@@ -130,7 +144,7 @@ fn parse_answer(answer: &str) -> Option<Answer> {
     let status = head.strip_prefix("HTTP/1.")?.split(' ').nth(1)?.parse().ok()?;
     let line = body.lines().next().unwrap_or_default();
     let text = line.chars().filter(|c| !c.is_control()).take(200).collect();
-    Some(Answer { status, text })
+    Some(Answer { status, text, body: body.to_owned() })
 }
 
 #[cfg(test)]
@@ -150,8 +164,8 @@ mod tests {
             ("https://example.org", tcp("example.org", 443, true, "")),
             ("http://[::1]:9780/", tcp("::1", 9780, false, "")),
             ("http://[::1]/a/b/", tcp("::1", 80, false, "/a/b")),
-            ("unix:/run/x.sock", Target::Unix { path: "/run/x.sock".into() }),
-            ("unix:///run/x.sock", Target::Unix { path: "/run/x.sock".into() }),
+            ("unix:/run/x.sock", Target::Unix { path: "/run/x.sock".into(), prefix: String::new() }),
+            ("unix:///run/x.sock", Target::Unix { path: "/run/x.sock".into(), prefix: String::new() }),
         ] {
             assert_eq!(url.parse::<Target>().unwrap(), target, "{url}");
         }
@@ -176,7 +190,10 @@ mod tests {
     fn answers_are_read() {
         let answer =
             parse_answer("HTTP/1.1 503 Service Unavailable\r\nA: b\r\n\r\nnot\u{1b} yet\nmore").unwrap();
-        assert_eq!(answer, Answer { status: 503, text: "not yet".into() });
+        assert_eq!(
+            answer,
+            Answer { status: 503, text: "not yet".into(), body: "not\u{1b} yet\nmore".into() }
+        );
         for wrong in ["", "HTTP/1.1 200 OK\r\n", "SSH-2.0\r\n\r\n", "HTTP/1.1 abc\r\n\r\n"] {
             assert_eq!(parse_answer(wrong), None, "{wrong}");
         }

@@ -104,6 +104,7 @@ impl Engine {
     /// # Errors
     /// The first collector that refuses its options.
     pub fn new(mut config: EngineConfig) -> Result<Self, BuildError> {
+        config.host.handed = Arc::clone(config.own.handed());
         config.options.set_enabled(config.enabled.clone());
         let enabled: Vec<_> = specs().iter().copied().filter(|s| config.enabled.contains(s.name)).collect();
         Self::with_specs(enabled.into_iter(), config)
@@ -138,6 +139,11 @@ impl Engine {
     /// Names of the enabled collectors, sorted.
     pub fn names(&self) -> impl Iterator<Item = &'static str> {
         self.slots.iter().map(|s| s.spec.name)
+    }
+
+    /// Collectors whose last run failed.
+    pub fn failing(&self) -> Vec<&'static str> {
+        self.slots.iter().filter(|slot| slot.fails()).map(|slot| slot.spec.name).collect()
     }
 
     /// What this engine and those before it belong to.
@@ -193,7 +199,9 @@ impl Engine {
         let outcomes = wanted.iter().map(|s| (s.spec.name, self.conclude(s, s.outcome(number))));
         let mut batches: Vec<_> = outcomes.collect();
         batches.push((own::SOURCE, self.own.gather()));
-        let snapshot = Arc::new(Snapshot::assemble(now, batches));
+        let previous = self.last(selection);
+        let snapshot = Arc::new(Snapshot::assemble_after(previous.as_deref(), now, batches));
+        drop(previous);
         self.own.stats().pass_finished(&PassResult {
             duration: started.elapsed(),
             duplicates: snapshot.duplicates(),
@@ -209,6 +217,8 @@ impl Engine {
         let mut waiting = self.waiting.subscribe();
         let finished = run.finished();
         tokio::pin!(finished);
+        // Kept over the turns of the loop, so that a crowd of requests does not put help off.
+        let mut help_at = Instant::now() + HELP_AFTER;
         loop {
             let until = waiting.borrow_and_update().first_deadline().max(started + HELP_AFTER);
             if Instant::now() >= until {
@@ -216,9 +226,13 @@ impl Engine {
             }
             tokio::select! {
                 () = &mut finished => return,
-                () = tokio::time::sleep_until(until.into()) => return,
                 _ = waiting.changed() => {}
-                () = tokio::time::sleep(HELP_AFTER) => self.workers.add_helper(),
+                () = tokio::time::sleep_until(help_at.min(until).into()) => {
+                    if help_at < until {
+                        self.workers.add_helper();
+                        help_at = Instant::now() + HELP_AFTER;
+                    }
+                }
             }
         }
     }
@@ -245,6 +259,11 @@ impl Engine {
         batch
     }
 
+    fn last(&self, selection: &Selection) -> Option<Arc<Snapshot>> {
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.get(selection).map(|k| Arc::clone(&k.snapshot))
+    }
+
     /// Keeps the snapshot for sharing; buffers of the one it replaces serve again if nobody reads it.
     fn keep(&self, selection: &Selection, started: Instant, snapshot: &Arc<Snapshot>) {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
@@ -254,12 +273,14 @@ impl Engine {
         let replaced = kept.insert(selection.clone(), Kept { started, snapshot: Arc::clone(snapshot) });
         drop(kept);
         let Some(old) = replaced.and_then(|k| Arc::into_inner(k.snapshot)) else { return };
+        // Parts are in the order of the slots.
+        let mut slots = self.slots.iter();
         for part in old.into_parts() {
+            let slot = slots.find(|s| s.spec.name == part.source);
             let Some(batch) = Arc::into_inner(part.batch) else { continue };
-            if part.source == own::SOURCE {
-                self.own.recycle(batch);
-            } else if let Some(slot) = self.slots.iter().find(|s| s.spec.name == part.source) {
-                slot.recycle(batch);
+            match slot {
+                Some(slot) => slot.recycle(batch),
+                None => self.own.recycle(batch),
             }
         }
     }

@@ -34,7 +34,10 @@ impl CollectError {
     /// An IO error at `path`; a missing file counts as [`Self::NoData`].
     pub fn reading(path: &Path, source: io::Error) -> Self {
         if source.kind() == io::ErrorKind::NotFound {
-            Self::NoData(format!("{} does not exist", path.display()))
+            // Without `format!`: made in each pass, seldom shown.
+            let mut what = path.to_string_lossy().into_owned();
+            what.push_str(" does not exist");
+            Self::NoData(what)
         } else {
             Self::Io { path: path.to_path_buf(), source }
         }

@@ -22,24 +22,37 @@ type Make = Box<dyn Fn(&str) -> Option<FieldName> + Send>;
 /// Families by field.
 pub(super) struct FieldNames {
     make: Make,
-    known: FxHashMap<Box<[u8]>, Option<FieldName>>,
+    /// Where a field is in `fields`.
+    known: FxHashMap<Box<[u8]>, usize>,
+    /// In the order of the file, mostly: the next one asked for is the next one here.
+    fields: Vec<(Box<[u8]>, Option<FieldName>)>,
+    next: usize,
 }
 
 impl FieldNames {
     pub(super) fn new(make: impl Fn(&str) -> Option<FieldName> + Send + 'static) -> Self {
-        Self { make: Box::new(make), known: FxHashMap::default() }
+        Self { make: Box::new(make), known: FxHashMap::default(), fields: Vec::new(), next: 0 }
     }
 
     /// The family of `field`; `None` if it is left out or makes no valid name.
     pub(super) fn get(&mut self, field: &[u8]) -> Option<&FieldName> {
-        if !self.known.contains_key(field) {
-            if self.known.len() >= MOST_FIELDS {
-                self.known.clear();
-            }
-            let name = std::str::from_utf8(field).ok().and_then(&self.make);
-            self.known.insert(field.into(), name.filter(|n| valid_metric_name(&n.family)));
+        let expected = self.fields.get(self.next).is_some_and(|(name, _)| **name == *field);
+        let found = if expected { Some(self.next) } else { self.known.get(field).copied() };
+        let at = found.unwrap_or_else(|| self.remember(field));
+        self.next = if at + 1 < self.fields.len() { at + 1 } else { 0 };
+        self.fields.get(at)?.1.as_ref()
+    }
+
+    fn remember(&mut self, field: &[u8]) -> usize {
+        if self.known.len() >= MOST_FIELDS {
+            self.known.clear();
+            self.fields.clear();
         }
-        self.known.get(field)?.as_ref()
+        let name = std::str::from_utf8(field).ok().and_then(&self.make);
+        self.fields.push((field.into(), name.filter(|n| valid_metric_name(&n.family))));
+        let at = self.fields.len() - 1;
+        self.known.insert(field.into(), at);
+        at
     }
 }
 
@@ -62,6 +75,10 @@ mod tests {
             (field != "hidden").then(|| FieldName { family: format!("n_{field}"), help: String::new() })
         });
         assert_eq!(names.get(b"a").map(|n| n.family.as_str()), Some("n_a"));
+        for again in ["b", "c", "a", "c", "c", "b", "a"] {
+            let family = names.get(again.as_bytes()).map(|n| n.family.clone());
+            assert_eq!(family, Some(format!("n_{again}")));
+        }
         for left_out in [b"hidden".as_slice(), b"a b", b"\xff"] {
             assert!(names.get(left_out).is_none(), "{left_out:?}");
         }

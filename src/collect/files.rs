@@ -8,12 +8,14 @@
 
 use std::fs::File;
 use std::io::{self, Read};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rustc_hash::FxHashMap;
+use rustix::event::{PollFd, PollFlags};
 
 /// Longest file that is read; `/proc` files of the largest machines stay far below.
 const MAX_FILE_BYTES: usize = 32 << 20;
@@ -23,6 +25,9 @@ const ATTRIBUTE_BYTES: usize = 4096;
 
 /// Longest record of the files that [`Files::read_short_records`] reads.
 const SHORT_RECORD_BYTES: usize = 1024;
+
+/// Longest record of the files that [`Files::read_numbers`] reads.
+const NUMBER_RECORD_BYTES: usize = 128;
 
 /// Passes a descriptor may stay unused before it is closed.
 const IDLE_PASSES: u32 = 32;
@@ -48,11 +53,11 @@ impl DescriptorBudget {
         Self { free: AtomicUsize::new(descriptors) }
     }
 
-    fn take(&self) -> bool {
+    pub(super) fn take(&self) -> bool {
         self.free.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1)).is_ok()
     }
 
-    fn give_back(&self) {
+    pub(super) fn give_back(&self) {
         self.free.fetch_add(1, Ordering::Relaxed);
     }
 }
@@ -66,7 +71,8 @@ struct Kept {
 /// A collector's open files and its read buffer.
 #[derive(Debug)]
 pub struct Files {
-    kept: FxHashMap<PathBuf, Kept>,
+    /// By the bytes of the path: a `Path` is hashed and compared part by part, at many times the cost.
+    kept: FxHashMap<Box<[u8]>, Kept>,
     /// All of it initialised; what was read last fills its first `filled` bytes.
     buffer: Vec<u8>,
     filled: usize,
@@ -104,15 +110,44 @@ impl Files {
         Ok(self.last_read())
     }
 
-    /// As [`Self::read`] for a file of lines no longer than 1 KiB, or shown by the kernel
-    /// as one record: a short one takes one `pread` instead of two. Finding the end again is costly in
-    /// hash tables such as `/proc/net/udp`.
+    /// As [`Self::read`] for a file of lines no longer than 1 KiB: a short one takes one `pread` instead of
+    /// two. Finding the end again is costly in hash tables such as `/proc/net/udp`.
     ///
     /// # Errors
     /// As [`Self::read`].
     pub fn read_short_records(&mut self, path: &Path) -> io::Result<&[u8]> {
-        self.read_kept(path, Extent::ShortRecords)?;
+        self.read_kept(path, Extent::Records(SHORT_RECORD_BYTES))?;
         Ok(self.last_read())
+    }
+
+    /// As [`Self::read_short_records`] where a line is a name and a number, no longer than 128 bytes.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn read_numbers(&mut self, path: &Path) -> io::Result<&[u8]> {
+        self.read_kept(path, Extent::Records(NUMBER_RECORD_BYTES))?;
+        Ok(self.last_read())
+    }
+
+    /// As [`Self::read`] for a file that the kernel shows as one record: a read that leaves room in the
+    /// buffer has reached the end.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn read_one_record(&mut self, path: &Path) -> io::Result<&[u8]> {
+        self.read_kept(path, Extent::OneRecord)?;
+        Ok(self.last_read())
+    }
+
+    /// Whether the mount table at `path` is what it was when last asked: procfs tells by `poll` (kernel:
+    /// `Documentation/filesystems/proc.rst`, since 2.6.15). `false` where it cannot be told, because
+    /// it was not read before or is no file of procfs.
+    pub fn mount_table_unchanged(&self, path: &Path) -> bool {
+        let Some(Kept { file, .. }) = self.kept.get(key(path)) else { return false };
+        let is_procfs = rustix::fs::fstatfs(file).is_ok_and(|s| s.f_type == rustix::fs::PROC_SUPER_MAGIC);
+        let mut table = [PollFd::new(file, PollFlags::PRI)];
+        let at_once = rustix::time::Timespec { tv_sec: 0, tv_nsec: 0 };
+        is_procfs && rustix::event::poll(&mut table, Some(&at_once)) == Ok(0)
     }
 
     /// A sysfs attribute with surrounding white space trimmed: one page at most, one `pread`.
@@ -134,12 +169,13 @@ impl Files {
         Ok(self.last_read())
     }
 
-    fn last_read(&self) -> &[u8] {
+    /// What the last read that did not fail gave.
+    pub(super) fn last_read(&self) -> &[u8] {
         self.buffer.get(..self.filled).unwrap_or_default()
     }
 
     fn read_kept(&mut self, path: &Path, extent: Extent) -> io::Result<()> {
-        if let Some(kept) = self.kept.get_mut(path) {
+        if let Some(kept) = self.kept.get_mut(key(path)) {
             kept.last_pass = self.pass;
             match read_all(&kept.file, &mut self.buffer, extent) {
                 Err(error) if is_gone(&error) => {}
@@ -148,44 +184,50 @@ impl Files {
                     return Ok(());
                 }
             }
-            self.kept.remove(path);
+            self.kept.remove(key(path));
             self.budget.give_back();
         }
         let file = open(path)?;
         let result = read_all(&file, &mut self.buffer, extent);
         if !result.as_ref().is_err_and(is_gone) && self.budget.take() {
-            self.kept.insert(path.to_path_buf(), Kept { file, last_pass: self.pass });
+            self.kept.insert(key(path).into(), Kept { file, last_pass: self.pass });
         }
         self.filled = result?;
         Ok(())
     }
 }
 
+fn key(path: &Path) -> &[u8] {
+    path.as_os_str().as_bytes()
+}
+
 /// Whether the error says that the descriptor's object is no more.
-fn is_gone(error: &io::Error) -> bool {
+pub(super) fn is_gone(error: &io::Error) -> bool {
     let gone = [rustix::io::Errno::NODEV, rustix::io::Errno::STALE, rustix::io::Errno::SRCH];
     gone.iter().any(|e| error.raw_os_error() == Some(e.raw_os_error()))
 }
 
 /// What a short read tells about where a file ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Extent {
+pub(super) enum Extent {
     /// Nothing: a seq_file returns what fits its page, and a record may be as long as a page.
     Unknown,
     /// One page at most: a short read has reached the end.
     OnePage,
-    /// No record is longer than [`SHORT_RECORD_BYTES`]: a read that leaves more of a page free has
-    /// reached the end.
-    ShortRecords,
+    /// One record: a seq_file makes room for it, so what it gives is all that fits the buffer.
+    OneRecord,
+    /// No record is longer than so many bytes: a read that leaves more of a page free has reached the end.
+    Records(usize),
 }
 
 impl Extent {
-    /// Whether a first read of so many bytes was the whole file.
-    const fn is_whole(self, bytes: usize) -> bool {
+    /// Whether a read of so many bytes into a buffer with so much room has reached the end.
+    const fn is_end(self, bytes: usize, room: usize, is_first: bool) -> bool {
         match self {
             Self::Unknown => false,
-            Self::OnePage => bytes < ATTRIBUTE_BYTES,
-            Self::ShortRecords => bytes < ATTRIBUTE_BYTES - SHORT_RECORD_BYTES,
+            Self::OneRecord => bytes < room,
+            Self::OnePage => is_first && bytes < room,
+            Self::Records(longest) => is_first && bytes < ATTRIBUTE_BYTES.saturating_sub(longest),
         }
     }
 }
@@ -199,7 +241,7 @@ impl Drop for Files {
 }
 
 /// Opens without waiting: a FIFO put in place of a file must not hold a pass.
-fn open(path: &Path) -> io::Result<File> {
+pub(super) fn open(path: &Path) -> io::Result<File> {
     let flags = rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::NOCTTY;
     let flags = i32::try_from(flags.bits()).unwrap_or_default();
     std::fs::OpenOptions::new().read(true).custom_flags(flags).open(path)
@@ -207,13 +249,17 @@ fn open(path: &Path) -> io::Result<File> {
 
 /// Reads from offset 0 to the end; returns how much of the buffer that filled. A seq_file may return
 /// less than asked before its end, so `extent` says when that was all.
-fn read_all(file: &File, buffer: &mut Vec<u8>, extent: Extent) -> io::Result<usize> {
+pub(super) fn read_all(file: &File, buffer: &mut Vec<u8>, extent: Extent) -> io::Result<usize> {
     if buffer.len() < ATTRIBUTE_BYTES * 2 {
         buffer.resize(ATTRIBUTE_BYTES * 2, 0);
     }
     let mut filled = 0;
     loop {
+        // The kernel clears as much memory as a sysctl is read into, so no more room than an attribute needs.
+        let most = if extent == Extent::OnePage { ATTRIBUTE_BYTES - 1 } else { usize::MAX };
         let free = buffer.get_mut(filled..).unwrap_or_default();
+        let room = free.len().min(most);
+        let free = free.get_mut(..room).unwrap_or_default();
         let n = match file.read_at(free, filled as u64) {
             Ok(n) => n,
             Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
@@ -222,7 +268,7 @@ fn read_all(file: &File, buffer: &mut Vec<u8>, extent: Extent) -> io::Result<usi
             Err(e) => return Err(e),
         };
         filled += n;
-        if n == 0 || (n == filled && extent.is_whole(n)) {
+        if n == 0 || extent.is_end(n, room, n == filled) {
             return Ok(filled);
         }
         if filled >= MAX_FILE_BYTES {
@@ -255,6 +301,10 @@ mod tests {
             }
             std::fs::write(&path, " 42\n").unwrap();
             assert_eq!(files.attribute(&path).unwrap(), b"42");
+            for length in [ATTRIBUTE_BYTES - 1, ATTRIBUTE_BYTES, 3 * ATTRIBUTE_BYTES] {
+                std::fs::write(&path, "x".repeat(length)).unwrap();
+                assert_eq!(files.attribute(&path).unwrap().len(), length);
+            }
             assert_eq!(files.kept.len(), descriptors);
         }
     }

@@ -6,7 +6,9 @@ use std::io;
 use std::path::Path;
 use std::time::Instant;
 
-use super::netlink::{Attributes, Netlink, NetlinkError, push_attribute, u16_at, u32_at, u64_at};
+use super::Pass;
+use super::netlink::{Attributes, Netlink, NetlinkError, Protocol, push_attribute, u16_at, u32_at, u64_at};
+use crate::model::Timestamp;
 
 const RTM_GETLINK: u16 = 18;
 const RTM_NEWLINK: u16 = 16;
@@ -109,24 +111,58 @@ impl<'a> Link<'a> {
     }
 }
 
-/// Hands every link to `each`.
-///
-/// # Errors
-/// As [`Netlink::dump`].
-pub(crate) fn for_each_link(
-    socket: &mut Netlink,
-    deadline: Instant,
-    mut each: impl FnMut(&Link<'_>),
-) -> Result<(), NetlinkError> {
-    let mut request = vec![0; LINK_HEADER_BYTES];
-    push_attribute(&mut request, IFLA_EXT_MASK, &RTEXT_FILTER_SKIP_STATS.to_ne_bytes());
-    socket.dump(RTM_GETLINK, &request, deadline, |kind, payload| {
-        if kind == RTM_NEWLINK
-            && let Some(link) = Link::parse(payload)
-        {
-            each(&link);
+/// The links as of one pass, asked for once for all collectors that want them.
+#[derive(Debug)]
+pub(crate) struct LinkTable {
+    socket: Netlink,
+    /// When it was asked for, and by when the answer had to be there: no two passes have both the same.
+    pass: Option<(Timestamp, Instant)>,
+    /// The kernel's messages, one after the other, and where each ends.
+    messages: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+impl Default for LinkTable {
+    fn default() -> Self {
+        Self { socket: Netlink::new(Protocol::Route), pass: None, messages: Vec::new(), ends: Vec::new() }
+    }
+}
+
+impl LinkTable {
+    /// Asks the kernel, unless that was done in this pass.
+    ///
+    /// # Errors
+    /// As [`Netlink::dump`].
+    pub(crate) fn refresh(&mut self, pass: &Pass) -> Result<(), NetlinkError> {
+        let this = Some((pass.now, pass.deadline));
+        if self.pass == this {
+            return Ok(());
         }
-    })
+        self.pass = None;
+        self.messages.clear();
+        self.ends.clear();
+        let mut request = vec![0; LINK_HEADER_BYTES];
+        push_attribute(&mut request, IFLA_EXT_MASK, &RTEXT_FILTER_SKIP_STATS.to_ne_bytes());
+        let (messages, ends) = (&mut self.messages, &mut self.ends);
+        self.socket.dump(RTM_GETLINK, &request, pass.deadline, |kind, payload| {
+            if kind == RTM_NEWLINK {
+                messages.extend_from_slice(payload);
+                ends.push(messages.len());
+            }
+        })?;
+        self.pass = this;
+        Ok(())
+    }
+
+    /// The links, in the kernel's order.
+    pub(crate) fn links(&self) -> impl Iterator<Item = Link<'_>> {
+        let mut begin = 0;
+        self.ends.iter().filter_map(move |end| {
+            let message = self.messages.get(begin..*end)?;
+            begin = *end;
+            Link::parse(message)
+        })
+    }
 }
 
 /// Names of the devices in `/sys/class/net`, sorted; regular files beside them (`bonding_masters`)
@@ -153,7 +189,6 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::collect::netlink::Protocol;
 
     fn link(statistics: u16, value: &[u8]) -> Vec<u8> {
         let mut payload = vec![0; LINK_HEADER_BYTES];
@@ -184,13 +219,17 @@ mod tests {
 
     #[test]
     fn the_loopback_is_there() {
-        let mut names = Vec::new();
-        let deadline = Instant::now() + Duration::from_secs(20);
-        for_each_link(&mut Netlink::new(Protocol::Route), deadline, |link| {
-            assert!(link.counters().is_some());
-            names.push(link.name.to_vec());
-        })
-        .unwrap();
-        assert!(names.contains(&b"lo".to_vec()));
+        let mut table = LinkTable::default();
+        let pass = Pass { now: Timestamp::default(), deadline: Instant::now() + Duration::from_secs(20) };
+        for _ in 0..2 {
+            table.refresh(&pass).unwrap();
+            assert!(table.links().all(|link| link.counters().is_some()));
+            assert_eq!(table.links().filter(|link| link.name == b"lo").count(), 1);
+        }
+        let late = Pass { deadline: Instant::now(), ..pass };
+        assert!(table.refresh(&late).is_err());
+        assert_eq!(table.links().count(), 0, "nothing old is left");
+        table.refresh(&pass).unwrap();
+        assert!(table.links().next().is_some(), "what failed is asked again");
     }
 }

@@ -15,6 +15,10 @@ use crate::model::{Batch, OncePerState};
 /// collector that hangs; not many, so that reloads do not pile up threads in whatever it hangs in.
 const RUNS_AT_ONCE: usize = 2;
 
+/// After so long a collector looks anew for what it did not find, whatever the kernel announced: a file system may be
+/// mounted over what is looked for.
+const LOOK_AGAIN: Duration = Duration::from_secs(60);
+
 /// What one run of a collector gave.
 pub(super) struct Run {
     pub(super) batch: Batch,
@@ -72,6 +76,30 @@ struct Cell {
     spare: Option<Batch>,
     /// How the last run went, so that it is said once per change.
     health: OncePerState<Health>,
+    found_nothing: Option<FoundNothing>,
+}
+
+/// A run that found nothing to read, where what it looks for comes with an announcement of the kernel's.
+struct FoundNothing {
+    /// How many announcements there were when it began.
+    announced: u64,
+    at: Instant,
+    what: String,
+}
+
+impl FoundNothing {
+    /// What this run that began at `at` came to; `None` also where nobody would say when to look again.
+    fn by_run(result: &Result<(), CollectError>, announced: Option<u64>, at: Instant) -> Option<Self> {
+        match result {
+            Err(CollectError::NoData(what)) => Some(Self { announced: announced?, at, what: what.clone() }),
+            _ => None,
+        }
+    }
+
+    /// Whether looking again would find no more.
+    fn holds(&self, announced: Option<u64>, now: Instant) -> bool {
+        announced == Some(self.announced) && now.saturating_duration_since(self.at) < LOOK_AGAIN
+    }
 }
 
 pub(super) struct Slot {
@@ -81,6 +109,8 @@ pub(super) struct Slot {
     max_series: usize,
     /// Runs of this collector in progress, those of other engines included.
     runs: Arc<AtomicUsize>,
+    /// Whether what it reads comes with an announcement of the kernel's.
+    announced: bool,
     cell: Mutex<Cell>,
 }
 
@@ -110,8 +140,10 @@ impl Slot {
             finished: None,
             spare: None,
             health: OncePerState::starting_at(Health::Works),
+            found_nothing: None,
         };
-        Ok(Self { spec, host, options, max_series, runs, cell: Mutex::new(cell) })
+        let announced = super::host::ANNOUNCED.binary_search(&spec.name).is_ok();
+        Ok(Self { spec, host, options, max_series, runs, announced, cell: Mutex::new(cell) })
     }
 
     fn lock(&self) -> MutexGuard<'_, Cell> {
@@ -168,47 +200,73 @@ impl Slot {
         }
     }
 
-    fn run(&self, run: &PassRun) {
-        let Some(begun) = self.begin(run) else { return };
-        let Begun { collector, mut batch, permit } = begun;
+    /// Whether its last run failed; a machine that does not have what it reads is no failure.
+    pub(super) fn fails(&self) -> bool {
+        *self.lock().health.state() == Health::Fails
+    }
+
+    fn run(&self, run: &PassRun, start: Instant) {
+        let Some(begun) = self.begin(run, start) else { return };
+        let Begun { collector, mut batch, permit, found_nothing } = begun;
         batch.clear();
         batch.set_limit(self.max_series);
-        let start = Instant::now();
+        let announced = if self.announced { self.host.announced(&run.pass) } else { None };
+        let found_nothing = found_nothing.filter(|f| f.holds(announced, start));
+        let (collector, result) = match &found_nothing {
+            Some(FoundNothing { what, .. }) => (collector, Err(CollectError::NoData(what.clone()))),
+            None => self.collect(collector, &run.pass, &mut batch),
+        };
+        let found_nothing = found_nothing.or_else(|| FoundNothing::by_run(&result, announced, start));
+        let duration = start.elapsed();
+        drop(permit);
+        let mut cell = self.lock();
+        cell.collector = collector;
+        cell.running = None;
+        cell.found_nothing = found_nothing;
+        cell.finished = Some((run.number, Run { batch, duration, result }));
+    }
+
+    /// Runs the collector; it is `None` afterwards if it must be made anew.
+    fn collect(
+        &self,
+        collector: Option<Box<dyn Collector>>,
+        pass: &Pass,
+        batch: &mut Batch,
+    ) -> (Option<Box<dyn Collector>>, Result<(), CollectError>) {
         let collect = || {
             let made = collector.map_or_else(|| (self.spec.build)(&self.host, &self.options), Ok);
             let mut collector = made.map_err(|e| CollectError::Other(e.to_string()))?;
-            let result = collector.collect(&run.pass, &mut batch);
+            let result = collector.collect(pass, batch);
             Ok((collector, result))
         };
-        let (collector, result) = match std::panic::catch_unwind(AssertUnwindSafe(collect)) {
+        match std::panic::catch_unwind(AssertUnwindSafe(collect)) {
             Ok(Ok((collector, result))) => (Some(collector), result),
             Ok(Err(not_built)) => (None, Err(not_built)),
             // Its state may be torn: it was dropped while unwinding.
             Err(_) => {
                 (None, Err(CollectError::Other("the collector panicked; please report this".to_owned())))
             }
-        };
-        let duration = start.elapsed();
-        drop(permit);
-        let mut cell = self.lock();
-        cell.collector = collector;
-        cell.running = None;
-        cell.finished = Some((run.number, Run { batch, duration, result }));
+        }
     }
 
     /// Takes the collector for a run, unless the pass is over, another run has it, or too many runs
     /// of it are stuck.
-    fn begin(&self, run: &PassRun) -> Option<Begun> {
+    fn begin(&self, run: &PassRun, start: Instant) -> Option<Begun> {
         let mut cell = self.lock();
         if cell.running.is_some() || run.closed.load(Ordering::Acquire) {
             return None;
         }
         let permit = RunPermit::take(&self.runs)?;
-        cell.running = Some((run.number, Instant::now()));
+        cell.running = Some((run.number, start));
         if let Some((_, stale)) = cell.finished.take() {
             cell.spare.get_or_insert(stale.batch);
         }
-        Some(Begun { collector: cell.collector.take(), batch: cell.spare.take().unwrap_or_default(), permit })
+        Some(Begun {
+            collector: cell.collector.take(),
+            batch: cell.spare.take().unwrap_or_default(),
+            permit,
+            found_nothing: cell.found_nothing.take(),
+        })
     }
 }
 
@@ -216,6 +274,7 @@ struct Begun {
     collector: Option<Box<dyn Collector>>,
     batch: Batch,
     permit: RunPermit,
+    found_nothing: Option<FoundNothing>,
 }
 
 /// One of the runs that a collector may have at once.
@@ -244,9 +303,37 @@ pub(super) struct SlotJob {
 impl Job for SlotJob {
     fn run(self) {
         // A job that waited past the deadline is not worth starting: its result has no reader.
-        if Instant::now() < self.run.pass.deadline {
-            self.slot.run(&self.run);
+        let now = Instant::now();
+        if now < self.run.pass.deadline {
+            self.slot.run(&self.run, now);
         }
         self.run.finish_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_not_found_is_looked_for_after_an_announcement_or_a_while() {
+        let (begun, nothing) = (Instant::now(), Err(CollectError::NoData("no such file".to_owned())));
+        let found = FoundNothing::by_run(&nothing, Some(7), begun).unwrap();
+        assert!(found.holds(Some(7), begun) && found.holds(Some(7), begun + LOOK_AGAIN / 2));
+        assert!(!found.holds(Some(8), begun) && !found.holds(None, begun));
+        assert!(!found.holds(Some(7), begun + LOOK_AGAIN));
+        assert!(FoundNothing::by_run(&nothing, None, begun).is_none(), "nobody would tell");
+        let failed = Err(CollectError::Other("broken".to_owned()));
+        assert!(FoundNothing::by_run(&failed, Some(7), begun).is_none());
+        assert!(FoundNothing::by_run(&Ok(()), Some(7), begun).is_none());
+    }
+
+    #[test]
+    fn those_who_wait_for_announcements_are_collectors_in_order() {
+        let names = super::super::host::ANNOUNCED;
+        assert!(names.is_sorted(), "it is searched");
+        for name in names {
+            assert!(super::super::specs().iter().any(|s| s.name == *name), "{name}");
+        }
     }
 }

@@ -4,11 +4,12 @@
 //! so a flag's name, default and help are written once: beside the collector.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::LazyLock;
 use std::time::Duration;
 
-use regex::Regex;
+use regex::{Regex, RegexBuilder};
 
-use super::{BuildError, Collector, Host, OptionError, host};
+use super::{BuildError, Collector, Host, OptionError, container, gpu, handed, host, process};
 use crate::model::PromDuration;
 
 /// A collector's row in the registry.
@@ -61,6 +62,8 @@ pub enum FlagKind {
     Switch(bool),
     /// Free text.
     Text(&'static str),
+    /// A path, empty by default; a relative one in a configuration file starts at the folder of that.
+    Path,
     /// Text that may be given several times; empty by default.
     List,
     /// A Prometheus duration.
@@ -73,7 +76,23 @@ pub enum FlagKind {
 
 /// All collectors of this build, sorted by name.
 pub fn specs() -> &'static [&'static Spec] {
-    host::SPECS
+    static ALL: LazyLock<Vec<&'static Spec>> = LazyLock::new(|| {
+        let mut all = [
+            host::SPECS,
+            &[
+                &container::SPEC,
+                &gpu::SPEC,
+                &handed::BACKUP,
+                &handed::CERTIFICATE,
+                &handed::PROBE,
+                &process::SPEC,
+            ],
+        ]
+        .concat();
+        all.sort_unstable_by_key(|spec| spec.name);
+        all
+    });
+    &ALL
 }
 
 fn find_flag(name: &str) -> Option<&'static Flag> {
@@ -148,7 +167,7 @@ impl Options {
         }
     }
 
-    /// The value of a [`FlagKind::Text`].
+    /// The value of a [`FlagKind::Text`] or [`FlagKind::Path`].
     pub fn text(&self, name: &str) -> &str {
         match (self.last(name), Self::kind(name)) {
             (Some(given), _) => given,
@@ -184,7 +203,7 @@ impl Options {
     /// The value of a [`FlagKind::Regex`]; `None` for the empty one.
     pub fn regex(&self, name: &str) -> Option<Regex> {
         let text = self.text(name);
-        if text.is_empty() { None } else { Regex::new(text).ok() }
+        if text.is_empty() { None } else { pattern(text).ok() }
     }
 }
 
@@ -194,13 +213,26 @@ fn fits(kind: FlagKind, value: &str) -> Result<(), String> {
             "true" | "false" => Ok(()),
             _ => Err("expected true or false".to_owned()),
         },
-        FlagKind::Text(_) | FlagKind::List => Ok(()),
+        FlagKind::Text(_) | FlagKind::Path | FlagKind::List => Ok(()),
         FlagKind::Duration(_) => value.parse::<PromDuration>().map(drop).map_err(|e| e.to_string()),
         FlagKind::Number(_) => {
             value.parse::<i64>().map(drop).map_err(|_| "expected a whole number".to_owned())
         }
-        FlagKind::Regex(_) => Regex::new(value).map(drop).map_err(|e| e.to_string()),
+        FlagKind::Regex(_) => pattern(value).map(drop),
     }
+}
+
+/// Longest regular expression: one that lists hundreds of names is shorter.
+const LONGEST_PATTERN_BYTES: usize = 8 << 10;
+
+/// Largest compiled one; bounds the time that compiling takes.
+const LARGEST_REGEX_BYTES: usize = 2 << 20;
+
+fn pattern(text: &str) -> Result<Regex, String> {
+    if text.len() > LONGEST_PATTERN_BYTES {
+        return Err(format!("a regular expression of more than {LONGEST_PATTERN_BYTES} bytes"));
+    }
+    RegexBuilder::new(text).size_limit(LARGEST_REGEX_BYTES).build().map_err(|e| e.to_string())
 }
 
 /// An include/exclude pair of regular expressions over names, as many collectors have.

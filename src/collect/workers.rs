@@ -25,6 +25,9 @@ pub(super) trait Job: Send + 'static {
 struct Queue<J> {
     jobs: VecDeque<J>,
     idle: usize,
+    /// Threads that have been started and have not looked at the queue yet; on a busy machine that takes
+    /// longer than the next call for help.
+    starting: usize,
     closed: bool,
 }
 
@@ -49,7 +52,7 @@ pub(super) struct Workers<J: Job> {
 impl<J: Job> Workers<J> {
     /// No thread yet; at most `max_threads` of all that `threads` counts, others' included.
     pub(super) fn new(max_threads: usize, threads: Gauge) -> Self {
-        let queue = Queue { jobs: VecDeque::new(), idle: 0, closed: false };
+        let queue = Queue { jobs: VecDeque::new(), idle: 0, starting: 0, closed: false };
         let shared = Arc::new(Shared { queue: Mutex::new(queue), wake: Condvar::new() });
         Self { shared, max_threads, threads }
     }
@@ -60,22 +63,27 @@ impl<J: Job> Workers<J> {
         let mut queue = self.shared.lock();
         queue.jobs.clear();
         queue.jobs.extend(jobs);
-        drop(queue);
-        self.add_helper();
+        self.put_one_more_on(queue);
     }
 
-    /// Puts one more thread on the queue, unless it is empty or the bound is reached.
+    /// Puts one more thread on the queue, unless it is empty, one is on its way, or the bound is reached.
     pub(super) fn add_helper(&self) {
-        let queue = self.shared.lock();
-        if queue.jobs.is_empty() {
+        self.put_one_more_on(self.shared.lock());
+    }
+
+    fn put_one_more_on(&self, mut queue: MutexGuard<'_, Queue<J>>) {
+        if queue.jobs.is_empty() || queue.starting > 0 {
             return;
         }
         if queue.idle > 0 {
+            // Or the thread would wake only to wait for the lock.
+            drop(queue);
             self.shared.wake.notify_one();
             return;
         }
-        drop(queue);
         if let Some(alive) = Alive::one_more(&self.threads, self.max_threads) {
+            queue.starting += 1;
+            drop(queue);
             self.start_thread(alive);
         }
     }
@@ -92,6 +100,7 @@ impl<J: Job> Workers<J> {
             work(&shared);
         };
         if let Err(error) = std::thread::Builder::new().name("collect".into()).spawn(work) {
+            self.shared.lock().starting -= 1;
             tracing::error!(%error, "cannot start a collector thread; the pass goes on with those there are");
         }
     }
@@ -127,6 +136,7 @@ impl<J: Job> Drop for Workers<J> {
 
 fn work<J: Job>(shared: &Shared<J>) {
     let mut queue = shared.lock();
+    queue.starting -= 1;
     loop {
         if let Some(job) = queue.jobs.pop_front() {
             drop(queue);
@@ -173,8 +183,11 @@ mod tests {
         let (release, blocked) = mpsc::sync_channel(1);
         let (to, said) = mpsc::sync_channel(1);
         workers.submit([TestJob::Block(blocked), TestJob::Say(to.clone(), 1)]);
-        workers.add_helper();
-        assert_eq!(said.recv(), Ok(1));
+        // One thread at a time is on its way, so help is asked for again, as a pass does.
+        while said.try_recv() != Ok(1) {
+            workers.add_helper();
+            std::thread::yield_now();
+        }
         let (release_2, blocked_2) = mpsc::sync_channel(1);
         workers.submit([TestJob::Block(blocked_2), TestJob::Say(to, 2)]);
         workers.add_helper();

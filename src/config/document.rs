@@ -8,13 +8,15 @@ use super::limits::Limits;
 use super::reader::{Context, Section};
 use super::source::{ReadError, Source, read_bounded};
 use super::tree::{Content, Node, build};
+use super::value::Value;
 
 /// A parsed file whose values have not been looked at yet.
 #[derive(Debug)]
 pub struct Document {
     source: Source,
     directory: PathBuf,
-    root: Option<Node>,
+    /// The top of each YAML document in it; at most one, unless it was read as a stream.
+    roots: Vec<Node>,
     /// Mistakes that did not stop the parser.
     notes: Notes,
 }
@@ -33,6 +35,17 @@ pub enum LoadError {
     /// It was read and is wrong.
     #[error(transparent)]
     Content(#[from] Errors),
+}
+
+impl LoadError {
+    /// As [`Errors::without_lines`].
+    #[must_use]
+    pub fn without_lines(self) -> Self {
+        match self {
+            Self::Content(errors) => Self::Content(errors.without_lines()),
+            read @ Self::Read { .. } => read,
+        }
+    }
 }
 
 impl Document {
@@ -58,8 +71,8 @@ impl Document {
             return Err(single(&source, 0..0, format!("larger than {}", limits.size)));
         }
         let notes = Notes::new(limits.errors.max(1));
-        let root = build(&source, limits, &notes)?;
-        Ok(Self { source, directory: PathBuf::new(), root, notes })
+        let roots = build(&source, limits, &notes)?;
+        Ok(Self { source, directory: PathBuf::new(), roots, notes })
     }
 
     /// Hands the top level to `read` and answers with its result, or with everything that is wrong:
@@ -69,13 +82,21 @@ impl Document {
         environment: &Environment,
         read: impl FnOnce(&mut Section<'_>) -> T,
     ) -> Result<T, Errors> {
-        let context = Context {
-            source: &self.source,
-            directory: &self.directory,
-            environment,
-            notes: self.notes.clone(),
-        };
-        let entries = match self.root.as_ref().map(|root| (root, root.content())) {
+        self.read_and_show(environment, read).map(|(value, _)| value)
+    }
+
+    /// The same, and beside the result the file's text as it may be shown to anybody: without the values that were
+    /// taken as secrets, without credentials in URLs, without comments that have a line of their own.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn read_and_show<T>(
+        &self,
+        environment: &Environment,
+        read: impl FnOnce(&mut Section<'_>) -> T,
+    ) -> Result<(T, String), Errors> {
+        let context = self.context(environment);
+        let entries = match self.roots.first().map(|root| (root, root.content())) {
             None => &[],
             Some((_, Content::Mapping(entries))) => entries.as_slice(),
             Some((root, _)) if root.is_null() => &[],
@@ -84,15 +105,45 @@ impl Document {
                 &[]
             }
         };
-        let place = self.root.as_ref().map_or(0..0, Node::place);
+        let place = self.roots.first().map_or(0..0, Node::place);
         let value = {
             let mut section = Section::new(&context, String::new(), place, entries);
             read(&mut section)
         };
-        match context.notes.into_errors(&self.source) {
-            None => Ok(value),
-            Some(errors) => Err(errors),
-        }
+        let shown = context.notes.finish(&self.source)?;
+        Ok((value, shown))
+    }
+
+    /// As [`Self::read`], for files whose top level need not be keys and values. `None` stands for an empty file.
+    pub fn read_value<T>(
+        &self,
+        environment: &Environment,
+        read: impl FnOnce(Option<Value<'_>>) -> T,
+    ) -> Result<T, Errors> {
+        let context = self.context(environment);
+        let root = self.roots.first().filter(|root| !root.is_null());
+        let value = read(root.map(|node| Value { context: &context, path: String::new(), node }));
+        context.notes.finish(&self.source).map(|_| value)
+    }
+
+    /// As [`Self::read`], of all documents of a stream; empty ones are left out.
+    ///
+    /// # Errors
+    /// As [`Self::read`], for all documents together.
+    pub fn read_stream<T>(
+        &self,
+        environment: &Environment,
+        read: impl FnOnce(Vec<Value<'_>>) -> T,
+    ) -> Result<T, Errors> {
+        let context = self.context(environment);
+        let roots = self.roots.iter().filter(|root| !root.is_null());
+        let value = |node| Value { context: &context, path: String::new(), node };
+        let value = read(roots.map(value).collect());
+        context.notes.finish(&self.source).map(|_| value)
+    }
+
+    fn context<'d>(&'d self, environment: &'d Environment) -> Context<'d> {
+        Context { source: &self.source, directory: &self.directory, environment, notes: self.notes.clone() }
     }
 }
 

@@ -41,6 +41,13 @@ impl Errors {
         &self.file
     }
 
+    /// The same mistakes without their source lines: for a file of which any line may hold a password.
+    #[must_use]
+    pub fn without_lines(mut self) -> Self {
+        self.problems.iter_mut().for_each(|problem| problem.snippet = None);
+        self
+    }
+
     /// The mistakes, in the order of their lines. Never empty; at most [`super::Limits::errors`].
     pub fn problems(&self) -> &[Problem] {
         &self.problems
@@ -115,14 +122,20 @@ impl Notes {
 
     /// Notes a mistake; `message` is only asked for when there is still room.
     pub(super) fn add(&self, range: Range<usize>, path: &str, message: impl FnOnce() -> String) {
+        self.add_at(range, || (path.to_owned(), message()));
+    }
+
+    /// As [`Self::add`], where the path has to be put together as well: a file of mistakes only must
+    /// not cost a path each.
+    pub(super) fn add_at(&self, range: Range<usize>, path_and_message: impl FnOnce() -> (String, String)) {
         let full = self.inner.borrow().notes.len() >= self.limit;
         if full {
             self.inner.borrow_mut().omitted += 1;
             return;
         }
         // Called outside of the borrow: nothing stops a message from looking at the notes.
-        let message = message();
-        self.inner.borrow_mut().notes.push(Note { range, path: path.to_owned(), message });
+        let (path, message) = path_and_message();
+        self.inner.borrow_mut().notes.push(Note { range, path, message });
     }
 
     /// From now on this stretch is shown as `<secret>`.
@@ -135,19 +148,54 @@ impl Notes {
         self.inner.borrow_mut().masks.push(Mask { range, shown: "..." });
     }
 
-    /// All mistakes, rendered; `None` when there are none.
-    pub(super) fn into_errors(self, source: &Source) -> Option<Errors> {
+    /// All mistakes, rendered; where there are none, the text without its secrets and without lines that are
+    /// nothing but a comment.
+    pub(super) fn finish(self, source: &Source) -> Result<String, Errors> {
         let Inner { mut notes, omitted, mut masks } = self.inner.into_inner();
-        if notes.is_empty() {
-            return None;
-        }
         notes.sort_by_key(|note| note.range.start);
         masks.sort_by_key(|mask| (mask.range.start, std::cmp::Reverse(mask.range.end)));
         // Nested masks: the outer one covers the inner ones.
         masks.dedup_by(|later, earlier| later.range.end <= earlier.range.end);
+        if notes.is_empty() {
+            return Ok(without_secrets(source, &masks));
+        }
         let problems = notes.into_iter().map(|note| problem(note, source, &masks)).collect();
-        Some(Errors { file: source.name.clone(), problems, omitted })
+        Err(Errors { file: source.name.clone(), problems, omitted })
     }
+}
+
+fn without_secrets(source: &Source, masks: &[Mask]) -> String {
+    let (mut shown, mut at) = (String::with_capacity(source.text.len()), 0);
+    for mask in masks {
+        shown.push_str(source.slice(at..mask.range.start.max(at)));
+        shown.push_str(mask.shown);
+        at = mask.range.end.max(at);
+    }
+    shown.push_str(source.slice(at..source.text.len()));
+    let lines = shown.lines().filter(|line| !line.trim_start().starts_with('#'));
+    lines.map(without_credentials).collect()
+}
+
+/// A line, ended, without what stands before the `@` of a URL.
+fn without_credentials(line: &str) -> String {
+    let mut out = String::with_capacity(line.len() + 1);
+    let mut rest = line;
+    while let Some((before, after)) = rest.split_once("://") {
+        out.push_str(before);
+        out.push_str("://");
+        let authority = after.find(|c: char| "/\"' ,}]".contains(c)).unwrap_or(after.len());
+        let credentials = after.get(..authority).and_then(|text| text.rfind('@'));
+        rest = match credentials {
+            Some(end) => {
+                out.push_str("<secret>");
+                after.get(end..).unwrap_or_default()
+            }
+            None => after,
+        };
+    }
+    out.push_str(rest);
+    out.push('\n');
+    out
 }
 
 fn problem(note: Note, source: &Source, masks: &[Mask]) -> Problem {
@@ -170,7 +218,9 @@ pub(super) fn single(source: &Source, range: Range<usize>, message: String) -> E
 
 fn may_tell_a_secret(line: &str) -> bool {
     let line = line.to_ascii_lowercase();
-    ["pass", "secret", "token", "cred", "key", "auth", "pwd", "://"].iter().any(|word| line.contains(word))
+    // The last ones begin a hash of bcrypt.
+    let words = ["pass", "secret", "token", "cred", "key", "auth", "pwd", "://", "$2a$", "$2b$", "$2y$"];
+    words.iter().any(|word| line.contains(word))
 }
 
 /// How much of a long line is shown before and after the place (bytes).
@@ -233,7 +283,7 @@ mod tests {
         for part in hidden {
             notes.hide_secret(find(part));
         }
-        notes.into_errors(&source).unwrap().to_string()
+        notes.finish(&source).unwrap_err().to_string()
     }
 
     #[test]
@@ -281,15 +331,19 @@ mod tests {
         for _ in 0..5 {
             notes.add(0..1, "", || "wrong".into());
         }
-        let errors = notes.into_errors(&source).unwrap();
+        let errors = notes.finish(&source).unwrap_err();
         assert_eq!(errors.problems().len(), 2);
         assert!(errors.to_string().ends_with("f: and 3 more errors"), "{errors}");
     }
 
     #[test]
     fn syntax_errors_show_no_line_that_may_hold_a_secret() {
-        for (line, shown) in [("a: [b", true), ("password: \"hunter2", false), ("url: 'http://u:p@h", false)]
-        {
+        for (line, shown) in [
+            ("a: [b", true),
+            ("password: \"hunter2", false),
+            ("url: 'http://u:p@h", false),
+            ("ann: '$2y$10$abc", false),
+        ] {
             let source = Source::new("f".into(), line.into());
             let text = single(&source, 0..1, "wrong".into()).to_string();
             assert_eq!(text.contains(line), shown, "{text}");

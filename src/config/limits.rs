@@ -18,10 +18,30 @@ pub struct Limits {
     pub aliases: usize,
     /// Most errors kept; the rest is only counted.
     pub errors: usize,
+    /// How many documents (`---`) it may hold.
+    pub documents: Documents,
+}
+
+/// How many documents (`---`) a file may hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Documents {
+    /// One; a second one is an error.
+    One,
+    /// What comes after the first is not looked at, as Prometheus reads rule files.
+    First,
+    /// As many as the limit of nodes allows.
+    Any,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { size: ByteSize::new(4 << 20), depth: 64, nodes: 100_000, aliases: 10_000, errors: 100 }
+        Self {
+            size: ByteSize::new(4 << 20),
+            depth: 64,
+            nodes: 100_000,
+            aliases: 10_000,
+            errors: 100,
+            documents: Documents::One,
+        }
     }
 }

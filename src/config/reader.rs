@@ -14,7 +14,7 @@ use super::expand::Environment;
 use super::secret::Secret;
 use super::source::Source;
 use super::suggest::closest;
-use super::tree::Entry;
+use super::tree::{Content, Entry};
 use super::value::{Value, child_path};
 
 /// What all readers of one file share.
@@ -32,6 +32,8 @@ pub(super) struct Context<'d> {
 pub struct Section<'d> {
     context: &'d Context<'d>,
     path: String,
+    /// `path` is a title: what stands before its keys is a colon.
+    titled: bool,
     place: Range<usize>,
     entries: &'d [Entry],
     /// One flag an entry.
@@ -48,7 +50,7 @@ impl<'d> Section<'d> {
         entries: &'d [Entry],
     ) -> Self {
         let taken = vec![false; entries.len()];
-        Self { context, path, place, entries, taken, known: Vec::new() }
+        Self { context, path, titled: false, place, entries, taken, known: Vec::new() }
     }
 
     /// Where in the tree it stands; empty at the top.
@@ -56,9 +58,30 @@ impl<'d> Section<'d> {
         &self.path
     }
 
-    /// The keys as written, taken or not.
-    pub fn keys(&self) -> impl Iterator<Item = &'d str> + use<'d> {
-        self.entries.iter().map(|entry| &*entry.key)
+    /// What stands in messages instead of the path from here on: `group "g", rule 2, "Name"`.
+    pub fn entitle(&mut self, title: String) {
+        (self.path, self.titled) = (title, true);
+    }
+
+    fn child_path(&self, key: &str) -> String {
+        match self.titled {
+            true => format!("{}: {}", self.path, child_path("", key)),
+            false => child_path(&self.path, key),
+        }
+    }
+
+    /// Every key not yet taken, with its place and also where it has no value, for mappings whose keys
+    /// are the names of something.
+    pub fn take_fields(&mut self) -> Vec<Field<'d>> {
+        let untaken = self.entries.iter().zip(&self.taken).filter(|(_, taken)| !**taken);
+        let field = |(entry, _): (&'d Entry, _)| Field {
+            context: self.context,
+            path: self.child_path(&entry.key),
+            entry,
+        };
+        let fields = untaken.map(field).collect();
+        self.taken.fill(true);
+        fields
     }
 
     /// Whether the key is there with a value.
@@ -89,13 +112,18 @@ impl<'d> Section<'d> {
         if let Some(taken) = self.taken.get_mut(index) {
             *taken = true;
         }
-        let path = child_path(&self.path, &entry.key);
+        let path = self.child_path(&entry.key);
         (!entry.value.is_null()).then_some(Value { context: self.context, path, node: &entry.value })
     }
 
     /// A text.
     pub fn take_str(&mut self, key: &str) -> Option<String> {
         self.take(key)?.str()
+    }
+
+    /// A text in which `${NAME}` is not the environment's; see [`Value::literal`].
+    pub fn take_literal(&mut self, key: &str) -> Option<String> {
+        self.take(key)?.literal()
     }
 
     /// `true` or `false`.
@@ -168,18 +196,47 @@ impl<'d> Section<'d> {
 
     /// Notes an error about a key: at its value, at the key if that has none, else at the section.
     pub fn error(&self, key: &str, message: impl Into<String>) {
-        let place = match self.entry(key) {
+        self.context.notes.add(self.place_of(key), &self.child_path(key), || message.into());
+    }
+
+    /// The same with a message that names the key itself, or need not.
+    pub fn error_here(&self, key: &str, message: impl Into<String>) {
+        self.context.notes.add(self.place_of(key), &self.path, || message.into());
+    }
+
+    /// Notes an error about a key of the mapping under a key, or about that one where it is none.
+    pub fn error_below(&self, key: &str, inner: &str, message: impl Into<String>) {
+        let below = self.entry(key).map(|entry| entry.value.content());
+        let found = match below {
+            Some(Content::Mapping(entries)) => entries.iter().find(|entry| &*entry.key == inner),
+            _ => None,
+        };
+        let place = found.map_or_else(|| self.place_of(key), |entry| entry.value.place());
+        self.context.notes.add(place, &self.path, || message.into());
+    }
+
+    fn place_of(&self, key: &str) -> Range<usize> {
+        match self.entry(key) {
             Some(entry) if !entry.value.is_null() => entry.value.place(),
             Some(entry) => entry.key_place.clone(),
             None => self.place.clone(),
-        };
-        self.context.notes.add(place, &child_path(&self.path, key), || message.into());
+        }
     }
 
-    /// Notes an error about a key itself, where the user chose it: a name, a label.
-    pub fn error_at_key(&self, key: &str, message: impl Into<String>) {
-        let place = self.entry(key).map_or(&self.place, |entry| &entry.key_place).clone();
-        self.context.notes.add(place, &child_path(&self.path, key), || message.into());
+    /// The keys that end with a text, taken or not.
+    pub fn keys_ending_with(&self, end: &str) -> Vec<&'d str> {
+        self.entries.iter().map(|entry| &*entry.key).filter(|key| key.ends_with(end)).collect()
+    }
+
+    /// Notes that a key, if it is there, is known but not supported; its value is not shown.
+    pub fn refuse(&mut self, key: &str, message: impl Into<String>) {
+        let Some(index) = self.entries.iter().position(|entry| &*entry.key == key) else { return };
+        self.take_at(index);
+        if let Some(entry) = self.entries.get(index) {
+            let notes = &self.context.notes;
+            entry.value.scalar_places(&mut |place| notes.hide_unknown(place));
+            notes.add(entry.key_place.clone(), &self.child_path(key), || message.into());
+        }
     }
 
     fn entry(&self, key: &str) -> Option<&'d Entry> {
@@ -195,14 +252,48 @@ impl Drop for Section<'_> {
             }
             let notes = &self.context.notes;
             entry.value.scalar_places(&mut |place| notes.hide_unknown(place));
-            notes.add(entry.key_place.clone(), &child_path(&self.path, &entry.key), || {
-                match closest(&entry.key, self.known.iter().map(String::as_str)) {
+            notes.add_at(entry.key_place.clone(), || {
+                let message = match closest(&entry.key, self.known.iter().map(String::as_str)) {
                     Some(known) => format!("unknown key; did you mean {known:?}?"),
                     None if self.known.is_empty() => "unknown key".to_owned(),
                     None => format!("unknown key; known here: {}", self.known()),
-                }
+                };
+                (self.child_path(&entry.key), message)
             });
         }
+    }
+}
+
+/// One key that the user chose, and what it holds.
+#[derive(Debug)]
+pub struct Field<'d> {
+    context: &'d Context<'d>,
+    path: String,
+    entry: &'d Entry,
+}
+
+impl<'d> Field<'d> {
+    /// The key as written.
+    pub fn key(&self) -> &'d str {
+        &self.entry.key
+    }
+
+    /// Its value, if it has one.
+    pub fn value(&self) -> Option<Value<'d>> {
+        let value = Value { context: self.context, path: self.path.clone(), node: &self.entry.value };
+        (!self.entry.value.is_null()).then_some(value)
+    }
+
+    /// Notes an error at the key under another path.
+    pub fn error_as(&self, path: &str, message: impl FnOnce() -> String) {
+        self.context.notes.add(self.entry.key_place.clone(), path, message);
+    }
+
+    /// Notes an error about the key itself; what its value means is then unknown, and it is not shown.
+    pub fn error_at_key(&self, message: impl FnOnce() -> String) {
+        let notes = &self.context.notes;
+        self.entry.value.scalar_places(&mut |place| notes.hide_unknown(place));
+        notes.add(self.entry.key_place.clone(), &self.path, message);
     }
 }
 

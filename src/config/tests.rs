@@ -302,7 +302,14 @@ fn files_that_are_no_text_are_refused() {
 
 #[test]
 fn limits_are_the_callers() {
-    let small = Limits { size: ByteSize::new(10), depth: 1, nodes: 3, aliases: 0, errors: 1 };
+    let small = Limits {
+        size: ByteSize::new(10),
+        depth: 1,
+        nodes: 3,
+        aliases: 0,
+        errors: 1,
+        documents: Documents::One,
+    };
     for (text, part) in [
         ("a: 12345678", "larger than 10B"),
         ("a: [b]", "nested deeper than 1"),
@@ -350,4 +357,41 @@ proptest! {
             prop_assert!(!errors.to_string().contains(&secret), "{}", errors);
         }
     }
+}
+
+#[test]
+fn a_good_file_is_shown_without_its_secrets() {
+    let text = "# password: old\na: {password: hunter2, url: 'http://u:p@h/x'}\nb: |\n  two\n  lines\nc: ${X} # stays\n";
+    let document = Document::parse("f.yml", text, &Limits::default()).unwrap();
+    let (_, shown) = document
+        .read_and_show(&Environment::off(), |top| {
+            if let Some(mut a) = top.take_section("a") {
+                a.take_secret("password");
+                a.take_rest();
+            }
+            top.take_secret("b");
+            top.take_rest();
+        })
+        .unwrap();
+    assert!(!shown.contains("hunter2") && !shown.contains("u:p") && !shown.contains("lines"), "{shown}");
+    assert!(shown.starts_with("a: {password: <secret>, url: 'http://<secret>@h/x'}\n"), "{shown}");
+    assert!(shown.ends_with("c: ${X} # stays\n"), "{shown}");
+}
+
+#[test]
+fn a_stream_is_read_as_a_whole_and_a_file_holds_one_document() {
+    let any = Limits { documents: Documents::Any, ..Limits::default() };
+    let text = "a: &x 1\n---\n# nothing\n---\na: 2\nb: 3\n---\nc: ${NAME}\n";
+    let document = Document::parse("f.yml", text, &any).unwrap();
+    let read = document.read_stream(&Environment::off(), |values| {
+        values.iter().filter_map(|value| value.section()?.take_str("a")).collect::<Vec<_>>()
+    });
+    let errors = read.unwrap_err();
+    let places: Vec<(usize, &str)> =
+        errors.problems().iter().map(|problem| (problem.line, problem.path.as_str())).collect();
+    assert_eq!(places, [(6, "b"), (8, "c")]);
+    let alias = Document::parse("f.yml", "a: &x 1\n---\nb: *x\n", &any);
+    assert!(alias.unwrap_err().to_string().starts_with("f.yml:3:4: "));
+    let one = Document::parse("f.yml", text, &Limits::default()).unwrap_err();
+    assert!(one.to_string().contains("a second document"), "{one}");
 }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use granit_parser::{ErrorKind, Event, Options, Parser, ScalarStyle, ScanError, Span, Tag};
 
 use super::error::{Errors, Notes, single};
-use super::limits::Limits;
+use super::limits::{Documents, Limits};
 use super::source::Source;
 
 /// One node; cheap to clone.
@@ -78,9 +78,9 @@ impl Node {
     }
 }
 
-/// Parses one document. What can be read past (duplicate keys, unknown tags) goes to `notes`; what
-/// cannot (syntax, limits) is the error. An empty file is `None`.
-pub(super) fn build(source: &Source, limits: &Limits, notes: &Notes) -> Result<Option<Node>, Errors> {
+/// Parses a file's documents; those without content are left out. What can be read past (duplicate keys, unknown
+/// tags) goes to `notes`; what cannot (syntax, limits) is the error.
+pub(super) fn build(source: &Source, limits: &Limits, notes: &Notes) -> Result<Vec<Node>, Errors> {
     if let Some((at, character)) = source.text.char_indices().find(|(_, c)| is_forbidden(*c)) {
         let message = format!("control character {character:?} in a text file");
         return Err(single(source, at..at + character.len_utf8(), message));
@@ -92,9 +92,12 @@ pub(super) fn build(source: &Source, limits: &Limits, notes: &Notes) -> Result<O
     let mut builder = Builder::new(source, limits, notes);
     for event in Parser::new_from_str_with_options(&source.text, options) {
         let (event, span) = event.map_err(|error| syntax_error(&error, source, limits))?;
+        if limits.documents == Documents::First && matches!(event, Event::DocumentEnd) {
+            break;
+        }
         builder.event(event, &span).map_err(|refusal| single(source, refusal.place, refusal.message))?;
     }
-    Ok(builder.root)
+    Ok(builder.roots)
 }
 
 fn syntax_error(error: &ScanError, source: &Source, limits: &Limits) -> Errors {
@@ -123,7 +126,7 @@ struct Builder<'s> {
     notes: &'s Notes,
     stack: Vec<Frame>,
     anchors: HashMap<usize, Node>,
-    root: Option<Node>,
+    roots: Vec<Node>,
     nodes: usize,
     aliases: usize,
     documents: usize,
@@ -163,7 +166,7 @@ impl<'s> Builder<'s> {
             notes,
             stack: Vec::new(),
             anchors: HashMap::new(),
-            root: None,
+            roots: Vec::new(),
             nodes: 0,
             aliases: 0,
             documents: 0,
@@ -196,7 +199,9 @@ impl<'s> Builder<'s> {
 
     fn document_start(&mut self, place: Range<usize>) -> Result<(), Refusal> {
         self.documents += 1;
-        if self.documents > 1 {
+        // An anchor ends with its document.
+        self.anchors.clear();
+        if self.documents > 1 && self.limits.documents == Documents::One {
             return Err(refusal(place, "a second document (\"---\"); a configuration file holds one".into()));
         }
         Ok(())
@@ -215,9 +220,9 @@ impl<'s> Builder<'s> {
             ("tag:yaml.org,2002:", "str") | ("!", "") => true,
             ("tag:yaml.org,2002:", "int" | "float" | "bool" | "null" | "map" | "seq") => false,
             (handle, suffix) => {
-                let tag: String = format!("{handle}{suffix}").chars().take(40).collect();
-                self.notes.add(place.clone(), &self.path(), || {
-                    format!("tags such as {tag:?} have no meaning here")
+                self.notes.add_at(place.clone(), || {
+                    let tag: String = handle.chars().chain(suffix.chars()).take(40).collect();
+                    (self.path(), format!("tags such as {tag:?} have no meaning here"))
                 });
                 false
             }
@@ -264,8 +269,7 @@ impl<'s> Builder<'s> {
             };
             for source in sources {
                 let Content::Mapping(more) = source.content() else {
-                    let path = self.path();
-                    self.notes.add(source.place(), &path, || "\"<<\" merges mappings only".into());
+                    self.notes.add_at(source.place(), || (self.path(), "\"<<\" merges mappings only".into()));
                     continue;
                 };
                 self.count(source.0.weight, &merge.place())?;
@@ -305,7 +309,7 @@ impl<'s> Builder<'s> {
             self.anchors.insert(anchor, node.clone());
         }
         let Some(frame) = self.stack.last_mut() else {
-            self.root = Some(node);
+            self.roots.push(node);
             return Ok(());
         };
         frame.weight += node.0.weight;
@@ -330,12 +334,10 @@ impl<'s> Builder<'s> {
     }
 
     fn duplicate(&self, key: &Key, first: &Entry, value: &Node) {
-        let path = super::value::child_path(&self.path(), &key.text);
-        self.notes.add(key.place.clone(), &path, || {
-            format!(
-                "duplicate key; it is first set in line {}",
-                self.source.position(first.key_place.start).0
-            )
+        self.notes.add_at(key.place.clone(), || {
+            let first_line = self.source.position(first.key_place.start).0;
+            let message = format!("duplicate key; it is first set in line {first_line}");
+            (super::value::child_path(&self.path(), &key.text), message)
         });
         // Nobody can tell which of both is read as what, so neither is fit to be shown.
         for value in [&first.value, value] {

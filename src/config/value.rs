@@ -39,14 +39,47 @@ impl<'d> Value<'d> {
         self.context.notes.add(self.node.place(), &self.path, || message.into());
     }
 
+    /// The line of the file on which it begins, from 1.
+    pub fn line(&self) -> usize {
+        self.context.source.position(self.node.place().start).0
+    }
+
+    /// Where on that line it begins, from 1.
+    pub fn column(&self) -> usize {
+        self.context.source.position(self.node.place().start).1
+    }
+
+    /// Its place as errors name it, `file:line:column: path`, for what only later turns out to be wrong.
+    pub fn place(&self) -> String {
+        format!("{}:{}:{}: {}", self.context.source.name, self.line(), self.column(), self.path)
+    }
+
+    /// Where `${NAME}` of its file finds values, for a file that is read as if it were part of this one.
+    pub const fn environment(&self) -> &'d super::Environment {
+        self.context.environment
+    }
+
     /// Whether it is a text, number, boolean or null.
     pub fn is_scalar(&self) -> bool {
         matches!(self.node.content(), Content::Scalar { .. })
     }
 
+    /// Whether it is a list.
+    pub fn is_list(&self) -> bool {
+        matches!(self.node.content(), Content::Sequence(_))
+    }
+
     /// A text. Numbers and booleans are texts as well, as they were written: `1.10` stays `1.10`.
     pub fn str(&self) -> Option<String> {
         self.text("a text").map(|text| text.text.into_owned())
+    }
+
+    /// A text in which `$` has a meaning of its own, and `${NAME}` is not the environment's.
+    pub fn literal(&self) -> Option<String> {
+        match self.node.content() {
+            Content::Scalar { text, .. } if !self.node.is_null() => Some(text.to_string()),
+            _ => self.unexpected("a text"),
+        }
     }
 
     /// `true` or `false`; `yes`, `no`, `on` and `off` as well.

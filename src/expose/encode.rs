@@ -9,45 +9,64 @@
 //! `_total` is of unknown type, and `_total` and `_info` are no part of the name in HELP and TYPE.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use memchr::{memchr2_iter, memchr3_iter};
 
 use super::name::NameOf;
 use super::number::{push_count, push_float, push_millis, push_open_metrics_float, push_seconds, read_float};
 use super::{Escaping, Format};
-use crate::model::{Kind, MergedFamily, SampleView, Snapshot, Suffix};
+use crate::model::{Kind, MergedFamily, SamplePlace, SampleView, Snapshot, Suffix};
 
 /// Appends `snapshot` in `format` to `out`.
 pub fn encode(snapshot: &Snapshot, format: Format, out: &mut Vec<u8>) {
-    let mut encoder =
-        Encoder { out, open_metrics: format.syntax.is_open_metrics(), escaping: format.escaping };
+    encode_noting(snapshot, format, out, |_| ());
+}
+
+/// Where a value is in the text.
+pub(super) struct WrittenValue {
+    /// Whose it is.
+    pub(super) place: SamplePlace,
+    pub(super) suffix: Suffix,
+    pub(super) value: f64,
+    /// Its bytes in the whole of `out`.
+    pub(super) text: Range<usize>,
+}
+
+/// As [`encode`]; tells of each value where it has been written.
+pub(super) fn encode_noting(
+    snapshot: &Snapshot,
+    format: Format,
+    out: &mut Vec<u8>,
+    note: impl FnMut(WrittenValue),
+) {
+    let open_metrics = format.syntax.is_open_metrics();
+    let mut encoder = Encoder { out, open_metrics, escaping: format.escaping, note };
+    for family in snapshot.families() {
+        encoder.family(&family);
+    }
     if encoder.open_metrics {
-        let names: Vec<(&str, Kind)> = snapshot.families().map(|f| (f.name(), f.kind())).collect();
-        for family in snapshot.families() {
-            encoder.family(&family, stem_is_taken(&names, family.name(), family.kind()));
-        }
         encoder.push("# EOF\n");
-    } else {
-        for family in snapshot.families() {
-            encoder.family(&family, false);
-        }
     }
 }
 
-/// Whether cutting `_total` or `_info` off would make a second family of one OpenMetrics name. `names`
-/// is sorted.
-fn stem_is_taken(names: &[(&str, Kind)], name: &str, kind: Kind) -> bool {
-    let has = |wanted: &str, kind: Option<Kind>| {
-        let found = names.binary_search_by_key(&wanted, |(name, _)| name).ok().and_then(|at| names.get(at));
-        found.is_some_and(|(_, found)| kind.is_none_or(|kind| kind == *found))
-    };
-    match stem(name, kind) {
-        Some(stem) if kind == Kind::Counter => {
-            has(stem, None) || has(&format!("{stem}_info"), Some(Kind::Info))
-        }
-        Some(stem) => has(stem, None),
-        None => false,
+/// Appends a sample's value: in OpenMetrics a count is whole.
+pub(super) fn push_value(out: &mut Vec<u8>, open_metrics: bool, suffix: Suffix, value: f64) {
+    match suffix {
+        _ if !open_metrics => push_float(out, value),
+        Suffix::Bucket | Suffix::Count | Suffix::GaugeCount => push_count(out, value),
+        _ => push_open_metrics_float(out, value),
     }
+}
+
+/// Whether cutting `_total` or `_info` off would make a second family of one OpenMetrics name.
+fn stem_is_taken(family: &MergedFamily<'_>, stem: &str) -> bool {
+    // In the order of names those that begin with the stem come just before this one.
+    let tails = family.before().map_while(|(name, kind)| Some((name.strip_prefix(stem)?, kind)));
+    let is_counter = family.kind() == Kind::Counter;
+    tails
+        .into_iter()
+        .any(|(tail, kind)| tail.is_empty() || (is_counter && tail == "_info" && kind == Kind::Info))
 }
 
 /// The name in OpenMetrics's HELP and TYPE of a family whose samples end on a suffix of their type.
@@ -77,35 +96,45 @@ impl Header<'_> {
     }
 }
 
-struct Encoder<'o> {
+/// Up to this many bytes, a loop finds a byte before `memchr` has begun.
+const SHORT_TEXT: usize = 24;
+
+struct Encoder<'o, N> {
     out: &'o mut Vec<u8>,
     open_metrics: bool,
     escaping: Escaping,
+    note: N,
 }
 
-impl Encoder<'_> {
+impl<N: FnMut(WrittenValue)> Encoder<'_, N> {
     fn push(&mut self, text: &str) {
         self.out.extend_from_slice(text.as_bytes());
     }
 
-    fn family(&mut self, family: &MergedFamily<'_>, stem_is_taken: bool) {
-        let header = self.header(family, stem_is_taken);
+    fn family(&mut self, family: &MergedFamily<'_>) {
+        let header = self.header(family);
         let created = self.open_metrics && has_created(header.kind);
-        let mut samples = family.samples().filter(|s| created || s.suffix() != Suffix::Created).peekable();
+        let shown = |sample: &SampleView<'_>| created || sample.suffix() != Suffix::Created;
+        let mut samples = family.placed_samples().filter(|(_, s)| shown(s)).peekable();
         if samples.peek().is_none() {
             return;
         }
         self.metadata(&header, family);
-        for sample in samples {
-            self.sample(&header, &sample);
-        }
+        // Not a `for` loop: an iterator of iterators is walked faster from within.
+        samples.for_each(|(place, sample)| self.sample(&header, place, &sample));
     }
 
-    fn header<'a>(&self, family: &MergedFamily<'a>, stem_is_taken: bool) -> Header<'a> {
-        let name = NameOf::Metric.escape(family.name(), self.escaping);
-        let quoted = !NameOf::Metric.is_classic(&name);
+    fn header<'a>(&self, family: &MergedFamily<'a>) -> Header<'a> {
+        let is_classic = NameOf::Metric.is_classic(family.name());
+        let name = match is_classic {
+            true => Cow::Borrowed(family.name()),
+            false => NameOf::Metric.escape(family.name(), self.escaping),
+        };
+        let quoted = !is_classic && !NameOf::Metric.is_classic(&name);
         let kind = family.kind();
-        let short = if self.open_metrics && !stem_is_taken { stem(&name, kind) } else { None };
+        let own_stem = if self.open_metrics { stem(family.name(), kind) } else { None };
+        let free = own_stem.is_some_and(|stem| !stem_is_taken(family, stem));
+        let short = if free { stem(&name, kind) } else { None };
         let stem_length = short.map_or(name.len(), str::len);
         let kind = match kind {
             Kind::Counter if self.open_metrics && short.is_none() => Kind::Untyped,
@@ -146,10 +175,17 @@ impl Encoder<'_> {
         }
     }
 
-    fn sample(&mut self, header: &Header<'_>, sample: &SampleView<'_>) {
+    fn sample(&mut self, header: &Header<'_>, place: SamplePlace, sample: &SampleView<'_>) {
         let suffix = sample.suffix();
         let (name, suffix_text) = match suffix {
             Suffix::Created => (header.stem(), suffix.as_str()),
+            // As protobuf names them.
+            Suffix::Sum if self.open_metrics && header.kind == Kind::GaugeHistogram => {
+                (&*header.name, "_gsum")
+            }
+            Suffix::Count if self.open_metrics && header.kind == Kind::GaugeHistogram => {
+                (&*header.name, "_gcount")
+            }
             Suffix::GaugeSum if !self.open_metrics => (&*header.name, "_sum"),
             Suffix::GaugeCount if !self.open_metrics => (&*header.name, "_count"),
             _ => (&*header.name, suffix.as_str()),
@@ -161,11 +197,15 @@ impl Encoder<'_> {
             self.push("\"");
         } else {
             self.push(name);
-            self.push(suffix_text);
+            if suffix != Suffix::None {
+                self.push(suffix_text);
+            }
         }
         self.labels(header, sample);
         self.push(" ");
-        self.value(suffix, sample.value());
+        let (value, begin) = (sample.value(), self.out.len());
+        push_value(self.out, self.open_metrics, suffix, value);
+        (self.note)(WrittenValue { place, suffix, value, text: begin..self.out.len() });
         if let Some(timestamp) = sample.timestamp() {
             self.push(" ");
             if self.open_metrics {
@@ -185,11 +225,12 @@ impl Encoder<'_> {
         };
         let mut open = header.quoted;
         for (name, value) in sample.labels().iter() {
-            self.push(if open { "," } else { "{" });
+            self.out.push(if open { b',' } else { b'{' });
             open = true;
             self.label_name(name);
             self.push("=\"");
-            let bound = if name == float_label { read_float(value) } else { None };
+            let is_bound = !float_label.is_empty() && name == float_label;
+            let bound = if is_bound { read_float(value) } else { None };
             match bound {
                 Some(bound) if self.open_metrics => push_open_metrics_float(self.out, bound),
                 Some(bound) => push_float(self.out, bound),
@@ -215,16 +256,12 @@ impl Encoder<'_> {
         }
     }
 
-    fn value(&mut self, suffix: Suffix, value: f64) {
-        match suffix {
-            _ if !self.open_metrics => push_float(self.out, value),
-            Suffix::Bucket | Suffix::Count | Suffix::GaugeCount => push_count(self.out, value),
-            _ => push_open_metrics_float(self.out, value),
-        }
-    }
-
     /// Text between quotes: `\`, `"` and line feed escaped.
     fn quotable(&mut self, text: &str) {
+        if text.len() <= SHORT_TEXT && !text.bytes().any(|b| matches!(b, b'\\' | b'"' | b'\n')) {
+            self.push(text);
+            return;
+        }
         let special = memchr3_iter(b'\\', b'"', b'\n', text.as_bytes());
         self.escaped(text, special);
     }

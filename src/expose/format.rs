@@ -116,6 +116,16 @@ pub fn negotiate(accept: Option<&str>) -> Format {
     Format { syntax: Syntax::Text004, escaping }
 }
 
+/// Whether this `Content-Type` names what [`parse_protobuf`](super::parse_protobuf) reads.
+pub fn is_delimited_protobuf(content_type: &str) -> bool {
+    MediaRange::parse(content_type).is_some_and(|range| {
+        range.kind.eq_ignore_ascii_case("application")
+            && range.subtype.eq_ignore_ascii_case("vnd.google.protobuf")
+            && range.parameter("proto").is_none_or(|proto| proto == "io.prometheus.client.MetricFamily")
+            && range.parameter("encoding").is_some_and(|encoding| encoding == "delimited")
+    })
+}
+
 /// One element of an `Accept` header, or a whole `Content-Type`.
 struct MediaRange<'a> {
     kind: &'a str,
@@ -232,5 +242,17 @@ mod tests {
         assert_eq!(Syntax::from_content_type(&format.content_type()), Some(Syntax::OpenMetrics100));
         assert_eq!(Syntax::from_content_type("text/plain"), Some(Syntax::Text004));
         assert_eq!(Syntax::from_content_type("text/html; charset=utf-8"), None);
+        for (content_type, expected) in [
+            (
+                "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited",
+                true,
+            ),
+            ("application/vnd.google.protobuf;encoding=\"delimited\"", true),
+            ("application/vnd.google.protobuf; encoding=text", false),
+            ("application/vnd.google.protobuf; proto=other; encoding=delimited", false),
+            ("text/plain; encoding=delimited", false),
+        ] {
+            assert_eq!(is_delimited_protobuf(content_type), expected, "{content_type}");
+        }
     }
 }

@@ -10,14 +10,13 @@
 const EXACT_INTEGERS: f64 = 9_007_199_254_740_992.0;
 
 /// Appends `value` as text 0.0.4 writes it: `1`, `1e+06`, `0.0001`, `NaN`, `+Inf`, `-0`.
-pub(super) fn push_float(out: &mut Vec<u8>, value: f64) {
+pub fn push_float(out: &mut Vec<u8>, value: f64) {
     let magnitude = value.abs();
-    if magnitude < EXACT_INTEGERS && magnitude.trunc() == magnitude {
+    if let Some(whole) = exact_integer(magnitude) {
         if value.is_sign_negative() {
             out.push(b'-');
         }
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked above")]
-        push_integer(out, magnitude as u64);
+        push_integer(out, whole);
     } else if value.is_finite() {
         push_fraction(out, value);
     } else if value.is_nan() {
@@ -28,22 +27,33 @@ pub(super) fn push_float(out: &mut Vec<u8>, value: f64) {
 }
 
 /// Appends `value` as OpenMetrics writes it: as text 0.0.4, and `1.0` where that is `1`.
-pub(super) fn push_open_metrics_float(out: &mut Vec<u8>, value: f64) {
+pub fn push_open_metrics_float(out: &mut Vec<u8>, value: f64) {
     push_float(out, value);
     // Integers from 1e6 on have an exponent already.
-    if value.abs() < 1e6 && value.trunc() == value {
+    if value.abs() < 1e6 && exact_integer(value.abs()).is_some() {
         out.extend_from_slice(b".0");
     }
 }
 
 /// Appends a count, a whole number without exponent or fraction where it is one.
 pub(super) fn push_count(out: &mut Vec<u8>, value: f64) {
-    if (0.0..EXACT_INTEGERS).contains(&value) && value.trunc() == value {
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked above")]
-        out.extend_from_slice(itoa::Buffer::new().format(value as u64).as_bytes());
-    } else {
-        push_open_metrics_float(out, value);
+    match exact_integer(value) {
+        Some(whole) => out.extend_from_slice(itoa::Buffer::new().format(whole).as_bytes()),
+        None => push_open_metrics_float(out, value),
     }
+}
+
+/// The value as an integer where it is one from 0 to 2^53. `f64::trunc` would be a call into the C library.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::cast_precision_loss,
+    clippy::float_cmp,
+    reason = "the comparison tells whether the conversion was exact"
+)]
+fn exact_integer(value: f64) -> Option<u64> {
+    let whole = value as u64;
+    ((0.0..EXACT_INTEGERS).contains(&value) && whole as f64 == value).then_some(whole)
 }
 
 /// Appends `milliseconds` as they are.

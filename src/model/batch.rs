@@ -2,7 +2,8 @@
 //!
 //! A [`Batch`] is filled, read and cleared once a tick, for as long as the process lives. Clearing
 //! keeps every buffer *and* the table of families, so a steady source allocates nothing: a family's
-//! name and help are copied once, a sample costs the bytes of its labels.
+//! name and help are copied once. The samples of the last tick stay as well, as a guess at what comes:
+//! one that comes again in its place costs a comparison of its labels. The first that differs ends the guessing.
 //!
 //! Invariants: the labels of a sample are sorted by name (the order of the exposition formats);
 //! samples of a family keep the order in which they were pushed; never more than
@@ -10,10 +11,15 @@
 
 use std::hash::{BuildHasher, Hasher};
 use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustc_hash::{FxBuildHasher, FxHashMap, FxHasher};
 
 use super::{Kind, Timestamp};
+
+mod view;
+
+pub use view::{FamilyView, LabelsView, SampleView};
 
 /// Handle of a family within one [`Batch`], valid until [`Batch::clear`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,7 +75,7 @@ struct Family {
     used: bool,
 }
 
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 struct Label {
     name: Span,
     value: Span,
@@ -79,6 +85,9 @@ struct Label {
 struct Sample {
     value: f64,
     timestamp: Option<Timestamp>,
+    family: u32,
+    /// Where the text of its labels begins.
+    text: u32,
     labels: Span,
     hash: u64,
     next: Option<u32>,
@@ -86,18 +95,53 @@ struct Sample {
     duplicate: bool,
 }
 
+impl Family {
+    /// In batches whose samples are alike: whether name, help, unit, type and samples are.
+    fn is_same_as(&self, other: &Self) -> bool {
+        self.first == other.first
+            && (self.first.is_none()
+                || (self.kind == other.kind
+                    && self.name == other.name
+                    && self.help == other.help
+                    && self.unit == other.unit))
+    }
+}
+
+impl Sample {
+    /// In batches of the same labels and text: whether all but the value is alike.
+    fn is_series_of(&self, other: &Self) -> bool {
+        self.labels == other.labels
+            && self.next == other.next
+            && self.suffix == other.suffix
+            && self.timestamp == other.timestamp
+    }
+}
+
 /// Families of samples from one source at one instant. See the module's page for its costs.
 #[derive(Debug)]
 pub struct Batch {
     families: Vec<Family>,
     by_name: FxHashMap<u64, u32>,
+    /// Families at the last clear. A table that grew since starts anew, so that all batches of a source have
+    /// their families in the order of use: [`Snapshot`](super::Snapshot) takes one's order for the next.
+    settled: usize,
+    /// Those of this tick, and beyond `filled` those that came there in the last one.
     samples: Vec<Sample>,
+    filled: usize,
     labels: Vec<Label>,
     text: String,
+    /// Two batches of one number, both settled, are the same but for values and marks of duplicates.
+    outline: u64,
     limit: usize,
     over_limit: u64,
     conflicts: u64,
     duplicates: usize,
+}
+
+/// A number that no batch has.
+fn new_outline() -> u64 {
+    static LAST: AtomicU64 = AtomicU64::new(0);
+    LAST.fetch_add(1, Ordering::Relaxed)
 }
 
 /// Families kept across ticks although unused: beyond this (plus twice those in use) all are
@@ -109,9 +153,12 @@ impl Default for Batch {
         Self {
             families: Vec::new(),
             by_name: FxHashMap::default(),
+            settled: 0,
             samples: Vec::new(),
+            filled: 0,
             labels: Vec::new(),
             text: String::new(),
+            outline: new_outline(),
             limit: usize::MAX,
             over_limit: 0,
             conflicts: 0,
@@ -133,21 +180,38 @@ impl Batch {
 
     /// Forgets the samples, keeps the buffers and the families.
     pub fn clear(&mut self) {
-        let in_use = self.families.iter().filter(|f| f.used).count();
-        if self.families.len() > IDLE_FAMILIES + 2 * in_use {
+        let in_use = || self.families.iter().filter(|f| f.used).count();
+        let grew = self.settled > 0 && self.families.len() > self.settled;
+        if grew || (self.families.len() > IDLE_FAMILIES && self.families.len() > IDLE_FAMILIES + 2 * in_use())
+        {
+            self.cut(0);
             self.families.clear();
             self.by_name.clear();
+            self.outline = new_outline();
         }
+        self.settled = self.families.len();
         for family in &mut self.families {
             family.used = false;
             family.first = None;
         }
-        self.samples.clear();
-        self.labels.clear();
-        self.text.clear();
+        self.filled = 0;
         self.over_limit = 0;
         self.conflicts = 0;
         self.duplicates = 0;
+    }
+
+    /// Forgets what came in the last tick and has not come again. Without it, the batch is no less right.
+    pub(super) fn settle(&mut self) {
+        self.cut(self.filled);
+    }
+
+    /// Forgets the samples from this one on.
+    fn cut(&mut self, samples: usize) {
+        let Some(first) = self.samples.get(samples) else { return };
+        self.text.truncate(first.text as usize);
+        self.labels.truncate(first.labels.start as usize);
+        self.samples.truncate(samples);
+        self.outline = new_outline();
     }
 
     /// The family of this name: made at its first use, found again after.
@@ -155,6 +219,13 @@ impl Batch {
     /// The first use within a tick sets help and kind; a later use with another kind is counted in
     /// [`Self::conflicts`] and takes the first one's.
     pub fn family(&mut self, name: &str, help: &str, kind: Kind) -> FamilyId {
+        // The family of the sample that came here in the last tick.
+        if let Some(expected) = self.samples.get(self.filled).map(|s| s.family)
+            && self.name_is(expected, name)
+        {
+            self.reuse(expected, help, kind);
+            return FamilyId(expected);
+        }
         let hash = FxBuildHasher.hash_one(name);
         let found = self.by_name.get(&hash).copied().filter(|&i| self.name_is(i, name));
         let found = found.or_else(|| {
@@ -178,6 +249,7 @@ impl Batch {
             used: true,
         });
         self.by_name.entry(hash).or_insert(id);
+        self.outline = new_outline();
         FamilyId(id)
     }
 
@@ -189,9 +261,10 @@ impl Batch {
         let Some(family) = self.families.get_mut(id as usize) else { return };
         if !family.used {
             family.used = true;
-            family.kind = kind;
-            if &*family.help != help {
+            if family.kind != kind || &*family.help != help {
+                family.kind = kind;
                 family.help = help.into();
+                self.outline = new_outline();
             }
         } else if family.kind != kind {
             self.conflicts += 1;
@@ -204,6 +277,7 @@ impl Batch {
             && &*family.unit != unit
         {
             family.unit = unit.into();
+            self.outline = new_outline();
         }
     }
 
@@ -221,20 +295,15 @@ impl Batch {
         value: f64,
         timestamp: Option<Timestamp>,
     ) {
-        if self.samples.len() >= self.limit {
+        if self.filled >= self.limit {
             self.over_limit += 1;
             return;
         }
-        let first_label = self.labels.len();
-        for (name, value) in labels {
-            let label = Label { name: self.keep(name), value: self.keep(value) };
-            self.labels.push(label);
+        let this = u32::try_from(self.filled).unwrap_or(u32::MAX);
+        if !self.comes_again(family, suffix, labels, value, timestamp) {
+            self.comes_anew(family, suffix, labels, value, timestamp);
         }
-        self.sort_labels(first_label);
-        let labels = span(first_label, self.labels.len());
-        let hash = self.hash_labels(&labels, suffix);
-        let this = u32::try_from(self.samples.len()).unwrap_or(u32::MAX);
-        self.samples.push(Sample { value, timestamp, labels, hash, next: None, suffix, duplicate: false });
+        self.filled += 1;
         let Some(entry) = self.families.get_mut(family.0 as usize) else { return };
         let previous = std::mem::replace(&mut entry.last, this);
         if entry.first.is_none() {
@@ -242,6 +311,73 @@ impl Batch {
         } else if let Some(previous) = self.samples.get_mut(previous as usize) {
             previous.next = Some(this);
         }
+    }
+
+    /// Takes the value, if such a sample came here in the last tick.
+    fn comes_again(
+        &mut self,
+        family: FamilyId,
+        suffix: Suffix,
+        labels: &[(&str, &str)],
+        value: f64,
+        timestamp: Option<Timestamp>,
+    ) -> bool {
+        let Some(last) = self.samples.get(self.filled) else { return false };
+        let kept = self.labels.get(last.labels.start as usize..last.labels.end as usize).unwrap_or_default();
+        let is = |kept: &Label, (name, value): &(&str, &str)| {
+            self.text(&kept.name) == *name && self.text(&kept.value) == *value
+        };
+        let same = last.family == family.0
+            && last.suffix == suffix
+            && last.timestamp == timestamp
+            && kept.len() == labels.len()
+            && kept.iter().zip(labels).all(|(kept, given)| is(kept, given));
+        if let Some(sample) = self.samples.get_mut(self.filled).filter(|_| same) {
+            (sample.value, sample.next, sample.duplicate) = (value, None, false);
+        }
+        same
+    }
+
+    fn comes_anew(
+        &mut self,
+        family: FamilyId,
+        suffix: Suffix,
+        labels: &[(&str, &str)],
+        value: f64,
+        timestamp: Option<Timestamp>,
+    ) {
+        if !labels.is_sorted_by_key(|(name, _)| *name) && self.filled < self.samples.len() {
+            let mut sorted = labels.to_vec();
+            sorted.sort_by_key(|(name, _)| *name);
+            if self.comes_again(family, suffix, &sorted, value, timestamp) {
+                return;
+            }
+        }
+        self.cut(self.filled);
+        self.push(family, suffix, labels, value, timestamp);
+    }
+
+    fn push(
+        &mut self,
+        family: FamilyId,
+        suffix: Suffix,
+        labels: &[(&str, &str)],
+        value: f64,
+        timestamp: Option<Timestamp>,
+    ) {
+        let (first_label, text) = (self.labels.len(), self.text.len());
+        for (name, value) in labels {
+            let label = Label { name: self.keep(name), value: self.keep(value) };
+            self.labels.push(label);
+        }
+        self.sort_labels(first_label);
+        let labels = span(first_label, self.labels.len());
+        let hash = self.hash_labels(&labels, suffix);
+        let (family, text) = (family.0, span(text, text).start);
+        let sample =
+            Sample { value, timestamp, family, text, labels, hash, next: None, suffix, duplicate: false };
+        self.samples.push(sample);
+        self.outline = new_outline();
     }
 
     /// Adds a sample of a gauge family: family and sample in one call.
@@ -263,18 +399,18 @@ impl Batch {
     }
 
     /// Number of samples held.
-    pub fn len(&self) -> usize {
-        self.samples.len()
+    pub const fn len(&self) -> usize {
+        self.filled
     }
 
     /// Number of samples, those marked as duplicates left out.
     pub(super) const fn distinct(&self) -> usize {
-        self.samples.len() - self.duplicates
+        self.filled - self.duplicates
     }
 
     /// Whether there is no sample.
-    pub fn is_empty(&self) -> bool {
-        self.samples.is_empty()
+    pub const fn is_empty(&self) -> bool {
+        self.filled == 0
     }
 
     /// Samples refused because of the limit since the last clear.
@@ -306,6 +442,40 @@ impl Batch {
             sample.duplicate = true;
             self.duplicates += 1;
         }
+    }
+
+    /// Marks the samples that are marked in a batch of the same outline.
+    pub(super) fn mark_duplicates_of(&mut self, other: &Self) {
+        if other.duplicates == 0 {
+            return;
+        }
+        for (sample, other) in self.samples.iter_mut().zip(&other.samples) {
+            sample.duplicate = other.duplicate;
+        }
+        self.duplicates = other.duplicates;
+    }
+
+    /// Of two that are settled: whether nothing but values, and marks of duplicates, tells them apart. Once that was
+    /// found, it costs nothing until either changes.
+    pub(super) fn takes_outline_of(&mut self, other: &Self) -> bool {
+        if self.outline != other.outline && self.has_outline_of(other) {
+            self.outline = other.outline;
+        }
+        self.outline == other.outline
+    }
+
+    fn has_outline_of(&self, other: &Self) -> bool {
+        self.samples.len() == other.samples.len()
+            && self.text == other.text
+            && self.labels == other.labels
+            && self.samples.iter().zip(&other.samples).all(|(a, b)| a.is_series_of(b))
+            && self.families.len() == other.families.len()
+            && self.families.iter().zip(&other.families).all(|(a, b)| a.is_same_as(b))
+    }
+
+    /// The value of the sample that was pushed as number `sample`.
+    pub(super) fn value(&self, sample: u32) -> Option<f64> {
+        self.samples.get(sample as usize).map(|s| s.value)
     }
 
     fn keep(&mut self, text: &str) -> Span {
@@ -356,186 +526,5 @@ const fn span(start: usize, end: usize) -> Span {
     start as u32..end as u32
 }
 
-/// A family of a batch, with at least one sample.
-#[derive(Clone, Copy)]
-pub struct FamilyView<'a> {
-    batch: &'a Batch,
-    family: &'a Family,
-    pub(super) id: u32,
-}
-
-impl<'a> FamilyView<'a> {
-    /// The name as in the 0.0.4 text format: a counter's `_total` included.
-    pub fn name(&self) -> &'a str {
-        &self.family.name
-    }
-
-    /// The help text, unescaped.
-    pub fn help(&self) -> &'a str {
-        &self.family.help
-    }
-
-    /// The unit, or "" if none was given.
-    pub fn unit(&self) -> &'a str {
-        &self.family.unit
-    }
-
-    /// The type.
-    pub fn kind(&self) -> Kind {
-        self.family.kind
-    }
-
-    /// Its samples in push order, duplicates left out.
-    pub fn samples(&self) -> impl Iterator<Item = SampleView<'a>> + use<'a> {
-        self.all_samples().filter(|s| !s.sample.duplicate)
-    }
-
-    pub(super) fn all_samples(&self) -> impl Iterator<Item = SampleView<'a>> + use<'a> {
-        let batch = self.batch;
-        let mut next = self.family.first;
-        std::iter::from_fn(move || {
-            let index = next?;
-            let sample = batch.samples.get(index as usize)?;
-            next = sample.next;
-            Some(SampleView { batch, sample, index })
-        })
-    }
-}
-
-/// One sample of a family.
-#[derive(Clone, Copy)]
-pub struct SampleView<'a> {
-    batch: &'a Batch,
-    sample: &'a Sample,
-    pub(super) index: u32,
-}
-
-impl<'a> SampleView<'a> {
-    /// The value.
-    pub fn value(&self) -> f64 {
-        self.sample.value
-    }
-
-    /// The sample's own timestamp, if its source gave one.
-    pub fn timestamp(&self) -> Option<Timestamp> {
-        self.sample.timestamp
-    }
-
-    /// Which part of a composed family this is.
-    pub fn suffix(&self) -> Suffix {
-        self.sample.suffix
-    }
-
-    /// The labels, sorted by name.
-    pub fn labels(&self) -> LabelsView<'a> {
-        self.batch.labels_view(&self.sample.labels)
-    }
-
-    /// Hash of suffix and labels; equal for equal series of one family within one process.
-    pub fn hash(&self) -> u64 {
-        self.sample.hash
-    }
-
-    pub(super) fn same_series(&self, other: &SampleView<'_>) -> bool {
-        self.sample.suffix == other.sample.suffix && self.labels().iter().eq(other.labels().iter())
-    }
-}
-
-/// The labels of one sample, sorted by name.
-#[derive(Clone, Copy)]
-pub struct LabelsView<'a> {
-    batch: &'a Batch,
-    labels: &'a [Label],
-}
-
-impl<'a> LabelsView<'a> {
-    /// Name and value of each label.
-    pub fn iter(&self) -> impl Iterator<Item = (&'a str, &'a str)> + use<'a> {
-        let batch = self.batch;
-        self.labels.iter().map(move |l| (batch.text(&l.name), batch.text(&l.value)))
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.labels.is_empty()
-    }
-
-    /// The value of the label of this name.
-    pub fn get(&self, name: &str) -> Option<&'a str> {
-        self.iter().find(|(n, _)| *n == name).map(|(_, v)| v)
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn shown(batch: &Batch) -> Vec<String> {
-        let mut out = Vec::new();
-        for family in batch.families() {
-            for s in family.samples() {
-                let labels: Vec<_> = s.labels().iter().map(|(n, v)| format!("{n}={v}")).collect();
-                out.push(format!(
-                    "{}{}{{{}}} {}",
-                    family.name(),
-                    s.suffix().as_str(),
-                    labels.join(","),
-                    s.value()
-                ));
-            }
-        }
-        out
-    }
-
-    #[test]
-    fn samples_of_a_family_stay_together_and_labels_are_sorted() {
-        let mut b = Batch::new();
-        for device in ["eth0", "lo"] {
-            b.counter("rx_total", "Received.", &[("device", device), ("a", "1")], 1.0);
-            b.counter("tx_total", "Sent.", &[("device", device)], 2.0);
-        }
-        assert_eq!(
-            shown(&b),
-            [
-                "rx_total{a=1,device=eth0} 1",
-                "rx_total{a=1,device=lo} 1",
-                "tx_total{device=eth0} 2",
-                "tx_total{device=lo} 2"
-            ]
-        );
-    }
-
-    #[test]
-    fn clear_keeps_families_without_showing_them() {
-        let mut b = Batch::new();
-        b.gauge("a", "A.", &[], 1.0);
-        b.gauge("b", "B.", &[], 1.0);
-        b.clear();
-        b.gauge("b", "New help.", &[], 2.0);
-        assert_eq!(shown(&b), ["b{} 2"]);
-        assert_eq!(b.families().next().map(|f| f.help().to_owned()).as_deref(), Some("New help."));
-    }
-
-    #[test]
-    fn names_that_change_for_ever_do_not_grow_the_table() {
-        let mut b = Batch::new();
-        for tick in 0..50 {
-            b.clear();
-            for i in 0..100 {
-                b.gauge(&format!("m_{tick}_{i}"), "", &[], 0.0);
-            }
-        }
-        assert!(b.families.len() <= IDLE_FAMILIES + 300, "{}", b.families.len());
-    }
-
-    #[test]
-    fn limit_and_conflicts_are_counted() {
-        let mut b = Batch::new();
-        b.set_limit(2);
-        for i in 0..5 {
-            b.gauge("a", "", &[], f64::from(i));
-        }
-        b.counter("a", "", &[], 0.0);
-        assert_eq!((b.len(), b.over_limit(), b.conflicts()), (2, 4, 1));
-    }
-}
+mod tests;

@@ -32,6 +32,11 @@ impl<S: PartialEq> OncePerState<S> {
         Self { state, seen: 0 }
     }
 
+    /// The state observed last.
+    pub const fn state(&self) -> &S {
+        &self.state
+    }
+
     /// Takes the state of now; `Some` when it is another than before.
     pub fn observe(&mut self, state: S) -> Option<StateChange<S>> {
         if self.state == state {

@@ -15,6 +15,34 @@ pub fn valid_label_name(name: &str) -> bool {
     valid_metric_name(name) && !name.contains(':')
 }
 
+/// Which metric and label names are allowed: Prometheus's `metric_name_validation_scheme`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum NameScheme {
+    /// Any text that is not empty.
+    #[default]
+    Utf8,
+    /// Only classic names.
+    Legacy,
+}
+
+impl NameScheme {
+    /// Whether a label may have this name.
+    pub fn allows_label(self, name: &str) -> bool {
+        match self {
+            Self::Utf8 => !name.is_empty(),
+            Self::Legacy => valid_label_name(name),
+        }
+    }
+
+    /// Whether a metric may have this name.
+    pub fn allows_metric(self, name: &str) -> bool {
+        match self {
+            Self::Utf8 => !name.is_empty(),
+            Self::Legacy => valid_metric_name(name),
+        }
+    }
+}
+
 /// Bytes from the kernel as a label value: each run of invalid bytes becomes one U+FFFD, as
 /// node_exporter (Go's `strings.ToValidUTF8`) does it. Valid input is borrowed.
 pub fn valid_utf8(bytes: &[u8]) -> Cow<'_, str> {

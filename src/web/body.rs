@@ -1,7 +1,7 @@
-//! Bodies of requests that no handler wants: read within limits, and dropped.
+//! Bodies of requests: read within limits; those that no handler wants are dropped as they come.
 //!
 //! A connection can only be used again once the body of its last request has been read, and a client
-//! that sends one must not be able to hold the connection or fill memory. Nothing is kept.
+//! that sends one must not be able to hold the connection or fill memory.
 
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::Response;
+use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use hyper::body::Body as _;
 
@@ -19,8 +20,8 @@ use super::pages::text;
 /// How large a body may be, and how long it may take.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct BodyLimits {
-    bytes: usize,
-    timeout: Duration,
+    pub(super) bytes: usize,
+    pub(super) timeout: Duration,
 }
 
 impl From<&Limits> for BodyLimits {
@@ -35,14 +36,25 @@ pub(super) async fn discard(State(limits): State<BodyLimits>, request: Request, 
         return next.run(request).await;
     }
     let (head, mut body) = request.into_parts();
-    match tokio::time::timeout(limits.timeout, read_to_end(&mut body, limits.bytes)).await {
+    match tokio::time::timeout(limits.timeout, read_to_end(&mut body, limits.bytes, |_| ())).await {
         Ok(Ok(())) => next.run(Request::from_parts(head, Body::empty())).await,
         Ok(Err(status)) => closing(status),
         Err(_) => closing(StatusCode::REQUEST_TIMEOUT),
     }
 }
 
-async fn read_to_end(body: &mut Body, limit: usize) -> Result<(), StatusCode> {
+/// The body for a handler that wants it; the error is the answer.
+pub(super) async fn read(body: &mut Body, limits: BodyLimits) -> Result<Bytes, Response> {
+    let mut kept = BytesMut::new();
+    let reading = read_to_end(body, limits.bytes, |data| kept.extend_from_slice(data));
+    match tokio::time::timeout(limits.timeout, reading).await {
+        Ok(Ok(())) => Ok(kept.freeze()),
+        Ok(Err(status)) => Err(closing(status)),
+        Err(_) => Err(closing(StatusCode::REQUEST_TIMEOUT)),
+    }
+}
+
+async fn read_to_end(body: &mut Body, limit: usize, mut each: impl FnMut(&[u8])) -> Result<(), StatusCode> {
     // What `Content-Length` announces is refused before it is sent.
     let limit = u64::try_from(limit).unwrap_or(u64::MAX);
     let mut read = body.size_hint().lower();
@@ -52,10 +64,12 @@ async fn read_to_end(body: &mut Body, limit: usize) -> Result<(), StatusCode> {
     read = 0;
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|_| StatusCode::BAD_REQUEST)?;
-        read += frame.data_ref().map_or(0, |data| data.len() as u64);
+        let Some(data) = frame.data_ref() else { continue };
+        read += data.len() as u64;
         if read > limit {
             return Err(StatusCode::PAYLOAD_TOO_LARGE);
         }
+        each(data);
     }
     Ok(())
 }

@@ -16,12 +16,15 @@ use rustls::ServerConfig;
 use super::auth::{self, Users};
 use super::rate::RateLimit;
 use super::tls;
-use super::watched_files::WatchedFiles;
-use crate::config::{Document, Environment, Limits, LoadError, Section};
+
+use crate::config::{Document, Environment, Limits, LoadError, Section, WatchedFiles};
 use crate::model::ByteSize;
 
 /// Far above any real one.
 const LARGEST_FILE: ByteSize = ByteSize::new(1 << 20);
+
+/// Some ten thousand users.
+const MOST_VALUES: usize = 25_000;
 
 /// Tokens that a bucket of `rate_limit` may hold.
 const LARGEST_BURST: i64 = 1_000_000;
@@ -42,8 +45,9 @@ impl Protection {
     /// also where there was an error.
     pub(super) fn load(path: &Path, files: &mut WatchedFiles) -> Result<Self, LoadError> {
         files.watch(path);
-        let limits = Limits { size: LARGEST_FILE, ..Limits::default() };
-        let document = Document::load(path, &limits)?;
+        let limits = Limits { size: LARGEST_FILE, nodes: MOST_VALUES, ..Limits::default() };
+        // Where the parser does not understand the file, nobody knows which line is a user's.
+        let document = Document::load(path, &limits).map_err(LoadError::without_lines)?;
         Ok(document.read(&Environment::off(), |top| Self::read(top, files))?)
     }
 
@@ -186,6 +190,18 @@ rate_limit:
             assert!(error.contains(part), "{part:?} is not in:\n{error}");
         }
         assert!(!error.contains("hunter2"), "{error}");
+    }
+
+    #[test]
+    fn what_is_no_yaml_is_told_without_its_line() {
+        for text in [
+            "basic_auth_users:\n  ann: '$2y$10$hunter2\n",
+            "basic_auth_users:\n  ann: b: hunter2\n",
+            "{hunter2",
+        ] {
+            let error = load(text).unwrap_err();
+            assert!(error.starts_with("web.yml:") && !error.contains("hunter2"), "{error}");
+        }
     }
 
     #[test]

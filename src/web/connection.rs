@@ -9,7 +9,6 @@
 
 use std::convert::Infallible;
 use std::future::Future;
-use std::io;
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
@@ -17,11 +16,11 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Body;
-use axum::http::{Request, Response};
+use axum::http::{Request, Response, Version};
 use hyper::body::{Frame, Incoming, SizeHint};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{Notify, watch};
 use tower::ServiceExt;
 
@@ -71,6 +70,7 @@ impl End {
 pub(super) struct Activity {
     state: Mutex<State>,
     evicted: Notify,
+    left: Notify,
 }
 
 #[derive(Debug)]
@@ -88,6 +88,10 @@ struct State {
     next_request: u64,
     write_blocked_since: Option<Instant>,
     evicted: bool,
+    /// How many requests want to know whether the client leaves.
+    watchers: usize,
+    /// The client sends nothing more.
+    left: bool,
 }
 
 impl Activity {
@@ -101,8 +105,10 @@ impl Activity {
             next_request: 0,
             write_blocked_since: None,
             evicted: false,
+            watchers: 0,
+            left: false,
         };
-        Arc::new(Self { state: Mutex::new(state), evicted: Notify::new() })
+        Arc::new(Self { state: Mutex::new(state), evicted: Notify::new(), left: Notify::new() })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -127,7 +133,16 @@ impl Activity {
         self.evicted.notified().await;
     }
 
-    fn on_read(&self) {
+    pub(super) fn is_watched(&self) -> bool {
+        self.state().watchers > 0
+    }
+
+    pub(super) fn on_left(&self) {
+        self.state().left = true;
+        self.left.notify_waiters();
+    }
+
+    pub(super) fn on_read(&self) {
         let mut state = self.state();
         if state.requests.is_empty() {
             state.head_since.get_or_insert_with(Instant::now);
@@ -136,7 +151,7 @@ impl Activity {
         }
     }
 
-    fn on_write(&self, blocked: bool) {
+    pub(super) fn on_write(&self, blocked: bool) {
         let mut state = self.state();
         if blocked {
             state.write_blocked_since.get_or_insert_with(Instant::now);
@@ -170,11 +185,16 @@ impl Activity {
     /// When the watchdog strikes if nothing happens until then, and what that is called.
     fn deadline(&self, limits: &Limits, http2: bool) -> (Instant, End) {
         let state = self.state();
+        let oldest = state.requests.first().map(|(_, begun)| *begun);
         if let Some(since) = state.write_blocked_since {
-            return (since + limits.write_stall_timeout, End::WriteStall);
+            let stall = (since + limits.write_stall_timeout, End::WriteStall);
+            // A client that takes a little now and then never stalls for long; and of a response that hyper
+            // has whole, the request has ended already.
+            let whole = (oldest.unwrap_or(state.quiet_since) + limits.request_timeout, End::RequestTimeout);
+            return if whole.0 < stall.0 { whole } else { stall };
         }
-        if let Some((_, oldest)) = state.requests.first() {
-            return (*oldest + limits.request_timeout, End::RequestTimeout);
+        if let Some(oldest) = oldest {
+            return (oldest + limits.request_timeout, End::RequestTimeout);
         }
         if !state.served {
             return (state.quiet_since + limits.header_timeout, End::HeaderTimeout);
@@ -202,6 +222,40 @@ struct InFlight {
 impl Drop for InFlight {
     fn drop(&mut self) {
         self.activity.end_request(self.id);
+    }
+}
+
+/// The client of a request. Whoever answers slowly learns here that nobody waits any more.
+///
+/// A client that has only closed its side for writing looks the same, and is answered all the same: what is begun for
+/// it may end early, the connection does not.
+#[derive(Clone, Debug)]
+pub(super) struct Client(Arc<Activity>);
+
+impl Client {
+    /// Resolves when the client sends nothing more.
+    pub(super) async fn left(&self) {
+        let _watching = Watching::new(&self.0);
+        let left = self.0.left.notified();
+        if !self.0.state().left {
+            left.await;
+        }
+    }
+}
+
+/// Somebody wants to know whether the client leaves.
+struct Watching<'a>(&'a Activity);
+
+impl<'a> Watching<'a> {
+    fn new(activity: &'a Activity) -> Self {
+        activity.state().watchers += 1;
+        Self(activity)
+    }
+}
+
+impl Drop for Watching<'_> {
+    fn drop(&mut self) {
+        self.0.state().watchers -= 1;
     }
 }
 
@@ -243,98 +297,6 @@ where
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
-    }
-}
-
-/// A stream that notes when bytes come and when writes are stuck.
-///
-/// Closed while there are unread bytes - a body too large, say - the kernel would send a reset, and
-/// the client might lose the answer that explains it. So a shutdown is followed by some reading, as
-/// RFC 9112 section 9.6 recommends.
-pub(super) struct WatchedStream<S> {
-    stream: S,
-    activity: Arc<Activity>,
-    linger: Option<Linger>,
-}
-
-struct Linger {
-    until: Pin<Box<tokio::time::Sleep>>,
-    bytes_left: usize,
-}
-
-/// How long, and for how many bytes, a client is listened to after the last answer.
-const LINGER: Duration = Duration::from_millis(500);
-const LINGER_BYTES: usize = 256 << 10;
-
-impl<S> WatchedStream<S> {
-    pub(super) const fn new(stream: S, activity: Arc<Activity>) -> Self {
-        Self { stream, activity, linger: None }
-    }
-
-    fn note_write<T>(&self, written: &Poll<io::Result<T>>) {
-        self.activity.on_write(written.is_pending());
-    }
-}
-
-impl<S: AsyncRead + Unpin> AsyncRead for WatchedStream<S> {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        let before = buf.filled().len();
-        ready!(Pin::new(&mut this.stream).poll_read(cx, buf))?;
-        if buf.filled().len() > before {
-            this.activity.on_read();
-        }
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for WatchedStream<S> {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        let written = Pin::new(&mut this.stream).poll_write(cx, buf);
-        this.note_write(&written);
-        written
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        let written = Pin::new(&mut this.stream).poll_write_vectored(cx, bufs);
-        this.note_write(&written);
-        written
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        if this.linger.is_none() {
-            ready!(Pin::new(&mut this.stream).poll_shutdown(cx))?;
-        }
-        let linger = this.linger.get_or_insert_with(|| Linger {
-            until: Box::pin(tokio::time::sleep(LINGER)),
-            bytes_left: LINGER_BYTES,
-        });
-        let mut scratch = [0; 4096];
-        while linger.until.as_mut().poll(cx).is_pending() {
-            let mut buf = ReadBuf::new(&mut scratch);
-            let read = ready!(Pin::new(&mut this.stream).poll_read(cx, &mut buf));
-            let count = buf.filled().len();
-            if read.is_err() || count == 0 || count > linger.bytes_left {
-                break;
-            }
-            linger.bytes_left -= count;
-        }
-        Poll::Ready(Ok(()))
     }
 }
 
@@ -397,7 +359,12 @@ async fn answer(
     request: Request<Incoming>,
 ) -> Result<Response<Watched<Body>>, Infallible> {
     let in_flight = activity.begin_request();
-    let request = request.map(|body| Body::new(Watched { body, watch: BodyWatch::Request(activity) }));
+    let client = Client(Arc::clone(&activity));
+    let mut request = request.map(|body| Body::new(Watched { body, watch: BodyWatch::Request(activity) }));
+    // A client of HTTP/2 cancels its stream, which hyper tells by dropping the answer's future.
+    if request.version() != Version::HTTP_2 {
+        request.extensions_mut().insert(client);
+    }
     let response = router.oneshot(request).await?;
     Ok(response.map(|body| Watched { body, watch: BodyWatch::Response { _in_flight: in_flight } }))
 }
@@ -456,4 +423,32 @@ impl<C: Future<Output = hyper::Result<()>>> Guarded<'_, C> {
 pub(super) async fn stopped(mut stop: watch::Receiver<bool>) {
     // An error means that the server is gone altogether.
     let _ = stop.wait_for(|stop| *stop).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_that_reads_now_and_then_has_no_more_time_than_others() {
+        let begun = Instant::now();
+        let limits = Limits { request_timeout: Duration::from_secs(20), ..Limits::default() };
+        let activity = Activity::new(begun);
+        let request = activity.begin_request();
+        activity.on_write(true);
+        let (deadline, end) = activity.deadline(&limits, false);
+        assert_eq!(end, End::RequestTimeout);
+        assert!(deadline < begun + limits.write_stall_timeout);
+        // The response is hyper's, and written to a client that takes a byte at a time.
+        drop(request);
+        activity.on_write(false);
+        activity.on_write(true);
+        let (deadline, end) = activity.deadline(&limits, false);
+        assert_eq!(end, End::RequestTimeout);
+        assert!(deadline < begun + limits.write_stall_timeout);
+        let patient = Limits { request_timeout: Duration::from_secs(3_600), ..limits };
+        assert_eq!(activity.deadline(&patient, false).1, End::WriteStall);
+        activity.on_write(false);
+        assert_eq!(activity.deadline(&patient, false).1, End::Idle);
+    }
 }

@@ -23,8 +23,8 @@ use tracing::{debug, error, info};
 use super::auth::{Authenticator, Verdict};
 use super::config_file::Protection;
 use super::pages::text;
-use super::watched_files::WatchedFiles;
 use super::{HttpMetrics, WebError};
+use crate::config::WatchedFiles;
 
 /// How long a connection or a request waits for the file to be looked at.
 const LOOK_TIMEOUT: Duration = Duration::from_secs(1);

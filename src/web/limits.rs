@@ -23,6 +23,9 @@ pub struct Limits {
     pub max_headers: usize,
     /// Body of one request, in bytes.
     pub max_body_bytes: usize,
+    /// Form in the body of a call of the API, in bytes. Dashboards send long regular expressions there; a query of the
+    /// length that the parser takes fits even when every byte of it is escaped.
+    pub max_form_bytes: usize,
     /// HTTP/2 streams open at once on one connection.
     pub max_streams: u32,
     /// From accepting a connection to its first request (the TLS handshake included), and from
@@ -49,6 +52,7 @@ impl Default for Limits {
             max_header_bytes: 32 << 10,
             max_headers: 100,
             max_body_bytes: 64 << 10,
+            max_form_bytes: 1 << 20,
             max_streams: 32,
             header_timeout: Duration::from_secs(10),
             body_timeout: Duration::from_secs(10),

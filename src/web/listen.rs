@@ -58,7 +58,8 @@ impl fmt::Display for BoundAddress {
 #[derive(Debug)]
 pub(super) enum Listener {
     Tcp(TcpListener),
-    Unix(UnixListener, SocketFile),
+    /// The file is ours to remove, unless the service manager made the socket.
+    Unix(UnixListener, Option<SocketFile>),
 }
 
 impl Listener {
@@ -71,11 +72,27 @@ impl Listener {
         }
     }
 
+    /// A socket of the service manager's.
+    pub(super) fn inherited_tcp(socket: std::net::TcpListener) -> io::Result<Self> {
+        socket.set_nonblocking(true)?;
+        TcpListener::from_std(socket).map(Self::Tcp)
+    }
+
+    /// A Unix socket of the service manager's, which also takes its file away.
+    pub(super) fn inherited_unix(socket: std::os::unix::net::UnixListener) -> io::Result<Self> {
+        socket.set_nonblocking(true)?;
+        UnixListener::from_std(socket).map(|listener| Self::Unix(listener, None))
+    }
+
     /// Where it listens.
     pub(super) fn address(&self) -> io::Result<BoundAddress> {
         match self {
             Self::Tcp(listener) => listener.local_addr().map(BoundAddress::Tcp),
-            Self::Unix(_, file) => Ok(BoundAddress::Unix(file.path.clone())),
+            Self::Unix(_, Some(file)) => Ok(BoundAddress::Unix(file.path.clone())),
+            // An abstract socket has a name but no path.
+            Self::Unix(listener, None) => Ok(BoundAddress::Unix(
+                listener.local_addr()?.as_pathname().unwrap_or(Path::new("(no path)")).to_owned(),
+            )),
         }
     }
 
@@ -156,7 +173,7 @@ fn bind_unix(path: &Path, mode: u32) -> io::Result<Listener> {
     fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
     rustix::net::listen(&socket, BACKLOG)?;
     let listener = std::os::unix::net::UnixListener::from(socket);
-    UnixListener::from_std(listener).map(|listener| Listener::Unix(listener, file))
+    UnixListener::from_std(listener).map(|listener| Listener::Unix(listener, Some(file)))
 }
 
 /// Removes the socket at `path` if nobody answers there.

@@ -8,7 +8,7 @@
 //! Source: node_exporter's handler for `collect[]` and `exclude[]` and their errors, `promhttp` for
 //! the limit, blackbox_exporter for the scrape timeout and its offset.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -24,14 +24,19 @@ use tracing::{debug, warn};
 use super::pages::text;
 use super::{HttpMetrics, Limits, WebState};
 use crate::collect::{Engine, Selection, specs};
-use crate::expose::{self, ContentEncoding, Format};
-use crate::model::{Snapshot, Timestamp};
+use crate::expose::{self, Compressor, ContentEncoding, Format, Template};
+use crate::model::{Batch, Kind, Snapshot, Timestamp};
+use crate::scrape::push::PushGateway;
 
 /// Prometheus says here how long it will wait, in seconds.
 const TIMEOUT_HEADER: HeaderName = HeaderName::from_static("x-prometheus-scrape-timeout-seconds");
 
 /// Kept of the scraper's time for encoding and the network, as blackbox_exporter does; at most half.
 const TIMEOUT_OFFSET: Duration = Duration::from_millis(500);
+
+/// A pass is cut short for all who wait for it when the time of one of them is up. One who gives it next
+/// to none must not make slow collectors fail for the others.
+const LEAST_BUDGET: Duration = Duration::from_millis(250);
 
 /// Encoded bodies kept: two selections in four combinations of format and compression.
 const MAX_ENCODED: usize = 8;
@@ -40,7 +45,10 @@ const MAX_ENCODED: usize = 8;
 /// and back (about 0.1 microseconds a series).
 const INLINE_SERIES: usize = 2_000;
 
-/// Buffers of forgotten bodies kept for the next encoding.
+/// Last expositions kept, from which the next are made: two scrapers may differ in format or selection.
+const MAX_TEMPLATES: usize = 2;
+
+/// Buffers of forgotten bodies, and compressors, kept for the next encoding.
 const MAX_SPARE: usize = 2;
 
 /// What answers `/metrics`.
@@ -51,6 +59,8 @@ pub(super) struct Scrapes {
     limits: Limits,
     turns: Arc<Semaphore>,
     encoded: Arc<EncodedBodies>,
+    /// Pushed metrics that are shown beside what is gathered.
+    pushed: Option<Arc<PushGateway>>,
 }
 
 impl Scrapes {
@@ -65,6 +75,7 @@ impl Scrapes {
             metrics: state.metrics.clone(),
             limits: limits.clone(),
             turns: Arc::new(Semaphore::new(turns)),
+            pushed: shown_pushes(state),
             encoded: Arc::new(EncodedBodies {
                 kept: Mutex::default(),
                 exposition_bytes: state.metrics.exposition_bytes(),
@@ -106,9 +117,15 @@ async fn scrape(
     let format = expose::negotiate(joined(headers, &header::ACCEPT).as_deref());
     let encoding = expose::negotiate_encoding(joined(headers, &header::ACCEPT_ENCODING).as_deref());
     let (now, encoded) = (scrapes.now, Arc::clone(&scrapes.encoded));
+    // Who names collectors wants those and nothing else.
+    let pushed = scrapes.pushed.clone().filter(|_| matches!(selection, Selection::All));
     // A task of its own: were it dropped with the connection, the pass would be cut for all.
     let work = tokio::spawn(async move {
         let snapshot = engine.gather(now(), &selection, budget.saturating_sub(begun.elapsed())).await;
+        let snapshot = match pushed.filter(|pushed| !pushed.is_empty()) {
+            Some(pushed) => with_pushed(snapshot, pushed, now()).await?,
+            None => snapshot,
+        };
         let body = encoded.get(&snapshot, format, encoding).await;
         drop(turn);
         body
@@ -125,6 +142,27 @@ async fn scrape(
         },
         |body| exposition(body, format, encoding),
     )
+}
+
+fn shown_pushes(state: &WebState) -> Option<Arc<PushGateway>> {
+    let gateway = &state.push.as_ref()?.gateway;
+    gateway.settings().expose_on_metrics.then(|| Arc::clone(gateway))
+}
+
+/// The same snapshot with what was pushed beside it.
+async fn with_pushed(
+    snapshot: Arc<Snapshot>,
+    pushed: Arc<PushGateway>,
+    now: Timestamp,
+) -> Result<Arc<Snapshot>, String> {
+    let work = tokio::task::spawn_blocking(move || {
+        let mut batch = Batch::new();
+        let own: HashMap<&str, Kind> = snapshot.families().map(|f| (f.name(), f.kind())).collect();
+        pushed.expose(now, |name, kind| own.get(name).is_none_or(|own| *own == kind), &mut batch);
+        drop(own);
+        Arc::new(snapshot.joined("push", batch))
+    });
+    work.await.map_err(|error| error.to_string())
 }
 
 fn exposition(body: Bytes, format: Format, encoding: ContentEncoding) -> Response {
@@ -146,7 +184,9 @@ fn budget(headers: &HeaderMap) -> Duration {
     let seconds =
         headers.get(TIMEOUT_HEADER).and_then(|v| v.to_str().ok()).and_then(|v| v.parse::<f64>().ok());
     let timeout = seconds.filter(|s| *s > 0.0).and_then(|s| Duration::try_from_secs_f64(s).ok());
-    timeout.map_or(Duration::MAX, |timeout| timeout.saturating_sub(TIMEOUT_OFFSET.min(timeout / 2)))
+    let budget =
+        |timeout: Duration| timeout.saturating_sub(TIMEOUT_OFFSET.min(timeout / 2)).max(LEAST_BUDGET);
+    timeout.map_or(Duration::MAX, budget)
 }
 
 /// The values of all headers of this name as one list.
@@ -199,6 +239,8 @@ struct EncodedBodies {
 struct Kept {
     bodies: Vec<Encoded>,
     spare: Vec<Vec<u8>>,
+    compressors: Vec<Compressor>,
+    templates: Vec<Template>,
 }
 
 struct Encoded {
@@ -240,20 +282,32 @@ impl EncodedBodies {
         format: Format,
         encoding: ContentEncoding,
     ) -> std::io::Result<Bytes> {
-        let mut plain = self.buffer();
-        expose::encode(snapshot, format, &mut plain);
+        let plain = self.write(snapshot, format);
         self.exposition_bytes.set(i64::try_from(plain.len()).unwrap_or(i64::MAX));
         if encoding == ContentEncoding::Identity {
-            return Ok(Bytes::from(plain));
+            return Ok(plain);
         }
         let mut packed = self.buffer();
-        expose::compress(encoding, &plain, &mut packed)?;
-        self.kept().give_back(plain);
+        let mut compressor = self.kept().compressors.pop().unwrap_or_default();
+        compressor.compress(encoding, &plain, &mut packed)?;
+        self.kept().give_compressor_back(compressor);
         Ok(Bytes::from(packed))
     }
 
+    fn write(&self, snapshot: &Snapshot, format: Format) -> Bytes {
+        let (buffer, mut template) = {
+            let mut kept = self.kept();
+            (kept.buffer(), kept.template(snapshot, format))
+        };
+        let (text, before) = template.encode(snapshot, format, buffer);
+        let mut kept = self.kept();
+        kept.give_template_back(template);
+        kept.give_back(before);
+        text
+    }
+
     fn buffer(&self) -> Vec<u8> {
-        self.kept().spare.pop().unwrap_or_default()
+        self.kept().buffer()
     }
 }
 
@@ -267,9 +321,7 @@ impl Kept {
         let forgotten = self.bodies.extract_if(.., |kept| kept.snapshot.strong_count() == 0);
         for old in forgotten.collect::<Vec<_>>() {
             let body = Arc::into_inner(old.body).and_then(OnceCell::into_inner);
-            if let Some(body) = body.filter(Bytes::is_unique) {
-                self.give_back(body.into());
-            }
+            self.give_back(body.unwrap_or_default());
         }
         let same = |kept: &&Encoded| {
             std::ptr::eq(kept.snapshot.as_ptr(), Arc::as_ptr(snapshot))
@@ -288,8 +340,37 @@ impl Kept {
         body
     }
 
-    fn give_back(&mut self, mut buffer: Vec<u8>) {
-        if self.spare.len() < MAX_SPARE {
+    /// One that fits, unless another encoding has it.
+    fn template(&mut self, snapshot: &Snapshot, format: Format) -> Template {
+        match self.templates.iter().position(|t| t.fits(snapshot, format)) {
+            Some(fitting) => self.templates.remove(fitting),
+            None if self.templates.len() < MAX_TEMPLATES => Template::default(),
+            // For its buffers: the one that was used longest ago.
+            None => self.templates.remove(0),
+        }
+    }
+
+    fn give_template_back(&mut self, template: Template) {
+        if self.templates.len() < MAX_TEMPLATES {
+            self.templates.push(template);
+        }
+    }
+
+    fn buffer(&mut self) -> Vec<u8> {
+        self.spare.pop().unwrap_or_default()
+    }
+
+    fn give_compressor_back(&mut self, compressor: Compressor) {
+        if self.compressors.len() < MAX_SPARE {
+            self.compressors.push(compressor);
+        }
+    }
+
+    /// Keeps the buffer of a text that nobody else has, if there is room.
+    fn give_back(&mut self, text: Bytes) {
+        if self.spare.len() < MAX_SPARE && !text.is_empty() && text.is_unique() {
+            // As it is: a text that is cut to nothing first may lose its buffer.
+            let mut buffer = Vec::from(text);
             buffer.clear();
             self.spare.push(buffer);
         }
@@ -299,12 +380,11 @@ impl Kept {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Batch;
 
     #[test]
     fn the_pass_gets_the_scrapers_time_less_an_offset() {
         for (value, milliseconds) in
-            [("10", 9_500), ("10.000000", 9_500), ("1.2", 700), ("1", 500), ("0.1", 50)]
+            [("10", 9_500), ("10.000000", 9_500), ("1.2", 700), ("1", 500), ("0.1", 250), ("1e-9", 250)]
         {
             let headers = HeaderMap::from_iter([(TIMEOUT_HEADER, HeaderValue::from_static(value))]);
             assert_eq!(budget(&headers), Duration::from_millis(milliseconds), "{value}");
@@ -318,13 +398,14 @@ mod tests {
 
     #[tokio::test]
     async fn a_body_is_encoded_once_and_its_buffer_serves_again() {
-        let snapshot = |value| {
+        let snapshot = |previous: Option<&Snapshot>, value| {
             let mut batch = Batch::new();
             batch.gauge("a", "A.", &[], value);
-            Arc::new(Snapshot::assemble(Timestamp::from_millis(0), vec![("one", batch)]))
+            let parts = vec![("one", batch)];
+            Arc::new(Snapshot::assemble_after(previous, Timestamp::from_millis(0), parts))
         };
         let bodies = Arc::new(EncodedBodies::default());
-        let first = snapshot(1.0);
+        let first = snapshot(None, 1.0);
         let get = |s: &Arc<Snapshot>, encoding| {
             let (bodies, s) = (Arc::clone(&bodies), Arc::clone(s));
             async move { bodies.get(&s, Format::TEXT, encoding).await }
@@ -334,7 +415,7 @@ mod tests {
         assert_eq!(one.as_ptr(), two.as_ptr(), "shared");
         let gzip = get(&first, ContentEncoding::Gzip).await.unwrap();
         assert_ne!(one, gzip);
-        let (address, second) = (one.as_ptr(), snapshot(2.0));
+        let (address, second) = (one.as_ptr(), snapshot(Some(&*first), 2.0));
         drop((one, two, gzip, first));
         let other = get(&second, ContentEncoding::Identity).await.unwrap();
         assert!(other.ends_with(b"a 2\n"), "{other:?}");

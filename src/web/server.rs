@@ -19,12 +19,13 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tracing::{debug, info, warn};
 
 use super::config_file::Protection;
-use super::connection::{self, Activity, End, Protocol, WatchedStream};
+use super::connection::{self, Activity, End, Protocol};
 use super::gate::Gate;
 use super::handshake::handshake;
 use super::listen::{BoundAddress, Listener, Stream};
-use super::watched_files::WatchedFiles;
-use super::{HttpMetrics, Limits, WebConfig, WebError, WebState, pages};
+use super::watched_stream::WatchedStream;
+use super::{HttpMetrics, InheritedSockets, Limits, WebConfig, WebError, WebState, pages};
+use crate::config::WatchedFiles;
 
 /// How long accepting pauses when the machine is out of descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -58,19 +59,41 @@ impl Server {
         config.check()?;
         let gate = Arc::new(open_gate(&config, &state).await?);
         let mut listeners = Vec::with_capacity(config.listen.len());
-        let mut addresses = Vec::with_capacity(config.listen.len());
         for address in &config.listen {
             let failed = |source| WebError::Listen { address: address.clone(), source };
             let listener = Listener::bind(address).await.map_err(failed)?;
-            addresses.push(listener.address().map_err(failed)?);
-            listeners.push(listener);
+            listeners.push((listener.address().map_err(failed)?, listener));
         }
+        Ok(Self::with_listeners(listeners, &config, state, gate))
+    }
+
+    /// Serves sockets that the process was started with; the addresses of `config` are not looked at.
+    ///
+    /// # Errors
+    /// What is wrong with the web configuration file, or with a socket.
+    pub async fn on_inherited(
+        sockets: InheritedSockets,
+        config: WebConfig,
+        state: WebState,
+    ) -> Result<Self, WebError> {
+        config.check()?;
+        let gate = Arc::new(open_gate(&config, &state).await?);
+        Ok(Self::with_listeners(sockets.listeners()?, &config, state, gate))
+    }
+
+    fn with_listeners(
+        listeners: Vec<(BoundAddress, Listener)>,
+        config: &WebConfig,
+        state: WebState,
+        gate: Arc<Gate>,
+    ) -> Self {
+        let (addresses, listeners) = listeners.into_iter().unzip();
         let limits = Limits { max_connections: connection_limit(&config.limits), ..config.limits.clone() };
         let metrics = state.metrics.clone();
-        let router = pages::router(&config, state, Arc::clone(&gate));
+        let router = pages::below(&config.prefix, pages::router(config, state, Arc::clone(&gate)));
         let slots = Arc::new(Slots::new(limits.max_connections));
         let shared = Arc::new(Shared { router, limits, metrics, gate, slots });
-        Ok(Self { listeners, addresses, shared })
+        Self { listeners, addresses, shared }
     }
 
     /// Where it listens, in the order of the configuration, with the ports that the kernel chose.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, oneshot};
 
-use super::{HttpMetrics, Limits, ListenAddress};
+use super::{Api, HttpMetrics, Limits, ListenAddress, PushApi, WriteApi};
 use crate::collect::Engine;
 use crate::config::LoadError;
 use crate::model::Timestamp;
@@ -25,6 +25,8 @@ pub struct WebConfig {
     pub config_file_interval: Duration,
     /// Where the metrics are (`--web.telemetry-path`); starts with `/`.
     pub metrics_path: String,
+    /// What stands before the path of every page; empty, or with a slash before and none behind.
+    pub prefix: String,
     /// What clients may cost.
     pub limits: Limits,
 }
@@ -36,6 +38,7 @@ impl Default for WebConfig {
             config_file: None,
             config_file_interval: Duration::from_secs(1),
             metrics_path: "/metrics".to_owned(),
+            prefix: String::new(),
             limits: Limits::default(),
         }
     }
@@ -54,6 +57,12 @@ pub struct WebState {
     pub reload: Option<ReloadHandle>,
     /// The HTTP face's own metrics; the caller registers them.
     pub metrics: HttpMetrics,
+    /// The Pushgateway; `None` while it is off.
+    pub push: Option<PushApi>,
+    /// Prometheus's HTTP API; `None` where there is no history to ask.
+    pub api: Option<Arc<Api>>,
+    /// Remote write from others; `None` while it is off.
+    pub write: Option<WriteApi>,
     /// What the landing page calls this build, as "0.1.0 (revision abc)".
     pub version: String,
 }
@@ -125,6 +134,19 @@ pub enum WebError {
         /// What the kernel says.
         source: io::Error,
     },
+    /// `--web.systemd-socket` without a socket.
+    #[error(
+        "the service manager handed over no socket (LISTEN_PID, LISTEN_FDS); start the .socket unit, or leave out --web.systemd-socket"
+    )]
+    NoSystemdSocket,
+    /// What was handed over cannot be served.
+    #[error("socket {index} of those that the service manager handed over")]
+    SystemdSocket {
+        /// Which one, from 0.
+        index: usize,
+        /// What is wrong with it.
+        source: io::Error,
+    },
     /// The web configuration file is wrong; the text has every error, each with its place.
     #[error(transparent)]
     ConfigFile(#[from] LoadError),
@@ -136,7 +158,7 @@ pub enum WebError {
     Stopping,
     /// The path of the metrics cannot be a route.
     #[error(
-        "metrics path {0:?}: it must start with \"/\", hold only letters, digits and \"/-._~\", and not be under \"/-/\""
+        "metrics path {0:?}: it must start with \"/\", hold only letters, digits and \"/-._~\", and not be under \"/-/\", \"/api/\" or another path of the program's own"
     )]
     MetricsPath(String),
 }
@@ -149,7 +171,10 @@ impl WebConfig {
     pub fn check(&self) -> Result<(), WebError> {
         let path = &self.metrics_path;
         let plain = |b: u8| b.is_ascii_alphanumeric() || b"/-._~".contains(&b);
-        if path.starts_with('/') && !path.starts_with("/-/") && path.bytes().all(plain) {
+        let taken =
+            ["/-/", "/api/", "/federate", "/metrics/job", "/alerts/"].iter().any(|own| path.starts_with(own))
+                || ["/alerts", "/graph", "/rules"].contains(&path.as_str());
+        if path.starts_with('/') && !taken && path.bytes().all(plain) {
             return Ok(());
         }
         Err(WebError::MetricsPath(path.chars().take(128).collect()))
@@ -166,7 +191,20 @@ mod tests {
         for fine in ["/", "/metrics", "/a/b-c_d.e~f", "/-metrics"] {
             assert!(check(fine).is_ok(), "{fine}");
         }
-        for bad in ["", "metrics", "/{x}", "/a b", "/*", "/-/healthy", "/a?b", "/é"] {
+        for bad in [
+            "",
+            "metrics",
+            "/rules",
+            "/alerts/ack",
+            "/{x}",
+            "/a b",
+            "/*",
+            "/-/healthy",
+            "/api/v1/query",
+            "/federate",
+            "/a?b",
+            "/é",
+        ] {
             assert!(check(bad).is_err(), "{bad}");
         }
     }

@@ -9,5 +9,8 @@
 )]
 
 mod cli;
+mod drawings;
+mod gpu;
 mod program;
+mod store_crash;
 mod web;

@@ -1,7 +1,9 @@
 //! The program as the system sees it: started, signalled, asked, stopped.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc::{Receiver, sync_channel};
@@ -14,12 +16,12 @@ use crate::web::authority::Authority;
 /// Only a hang lasts this long.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-fn outrigger() -> Command {
+pub(crate) fn outrigger() -> Command {
     Command::new(env!("CARGO_BIN_EXE_outrigger"))
 }
 
 /// A running program on a port of the kernel's choice.
-struct Program {
+pub(crate) struct Program {
     child: Child,
     log: Receiver<String>,
     port: u16,
@@ -27,12 +29,11 @@ struct Program {
 
 impl Program {
     fn start(arguments: &[&str]) -> Self {
-        let mut child = outrigger()
-            .args(["--web.listen-address=127.0.0.1:0"])
-            .args(arguments)
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        Self::spawn(outrigger().args(["--web.listen-address=127.0.0.1:0"]).args(arguments))
+    }
+
+    pub(crate) fn spawn(command: &mut Command) -> Self {
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let (lines, log) = sync_channel(10_000);
         let stderr = BufReader::new(child.stderr.take().unwrap());
         std::thread::spawn(move || {
@@ -46,7 +47,7 @@ impl Program {
     }
 
     /// Waits for a line of the log.
-    fn logged(&self, part: &str) -> String {
+    pub(crate) fn logged(&self, part: &str) -> String {
         loop {
             let line = self.log.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("not logged: {part}"));
             if line.contains(part) {
@@ -67,7 +68,7 @@ impl Program {
     }
 
     /// Sends one request and reads the whole answer.
-    fn ask(&self, method: &str, path: &str) -> String {
+    pub(crate) fn ask(&self, method: &str, path: &str) -> String {
         let mut stream = self.connect();
         write!(stream, "{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
         let mut answer = String::new();
@@ -112,6 +113,31 @@ fn it_serves_and_ends_at_sigterm_and_sigint() {
 }
 
 #[test]
+fn health_has_reasons_and_exit_codes() {
+    let dir = tempfile::tempdir().unwrap();
+    let quiet =
+        "web: {enable_lifecycle: true}\ncollect: {disable_defaults: true, collectors: {loadavg: true}}\n";
+    let file = write(dir.path(), "o.yml", quiet);
+    let program = Program::start(&["--config.file", &file]);
+    let url = format!("http://127.0.0.1:{}", program.port);
+    let health = |format: &str| output(outrigger().args(["health", "--url", &url, "-o", format]));
+    assert_eq!(health("text"), (Some(0), "healthy\n".to_owned(), String::new()));
+    write(dir.path(), "o.yml", "wep: 1\n");
+    assert!(program.ask("POST", "/-/reload").starts_with("HTTP/1.1 500 "));
+    let reason = "the last reload failed; what ran before goes on, see the log";
+    let text = format!("degraded\n  degraded  configuration: {reason}\n");
+    assert_eq!(health("text"), (Some(2), text, String::new()));
+    let (status, json, _) = health("json");
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let check = serde_json::json!({"check": "configuration", "verdict": "degraded", "reasons": [reason]});
+    assert_eq!((status, &json["verdict"], &json["checks"][1]), (Some(2), &"degraded".into(), &check));
+    program.signal(Signal::TERM);
+    program.logged("msg=Stopped");
+    let (status, stdout, stderr) = health("text");
+    assert!(status == Some(1) && stdout.is_empty() && stderr.contains("127.0.0.1"), "{status:?} {stderr}");
+}
+
+#[test]
 fn a_reload_takes_effect_or_leaves_all_as_it_was() {
     let dir = tempfile::tempdir().unwrap();
     let only = |name: &str| {
@@ -149,6 +175,59 @@ fn a_reload_takes_effect_or_leaves_all_as_it_was() {
     program.signal(Signal::HUP);
     program.logged("\"msg\":\"Configuration reloaded\"");
     scraped("loadavg", "1");
+}
+
+/// The program with `socket` handed over as systemd does it: as descriptor 3, named for its process.
+fn activated(socket: impl Into<OwnedFd>) -> Command {
+    let mut shell = Command::new("sh");
+    shell
+        .args(["-c", "exec 3<&0 </dev/null; LISTEN_FDS=1 LISTEN_PID=$$ exec \"$0\" \"$@\""])
+        .arg(env!("CARGO_BIN_EXE_outrigger"))
+        .args(["--web.systemd-socket", "--web.listen-address=127.0.0.1:1"])
+        .stdin(socket.into());
+    shell
+}
+
+#[test]
+fn it_serves_a_socket_that_systemd_hands_over() {
+    let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = socket.local_addr().unwrap();
+    let program = Program::spawn(&mut activated(socket.try_clone().unwrap()));
+    assert_eq!(program.port, address.port());
+    assert!(program.ask("GET", "/metrics").contains("\nnode_load1 "));
+    program.signal(Signal::TERM);
+    assert_eq!(program.ended(), Some(0));
+    // Still systemd's, for the next start.
+    assert!(TcpStream::connect(address).is_ok());
+}
+
+#[test]
+fn it_serves_and_leaves_a_unix_socket_that_systemd_hands_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("o.sock");
+    let socket = UnixListener::bind(&path).unwrap();
+    let mut child = activated(socket).stderr(Stdio::null()).spawn().unwrap();
+    let url = format!("unix:{}", path.display());
+    // A connection waits in the socket's queue until the program is there.
+    let (code, _, stderr) = output(outrigger().args(["healthcheck", "--url", &url, "--timeout=60s"]));
+    assert_eq!(code, Some(0), "{stderr}");
+    let pid = Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
+    kill_process(pid, Signal::TERM).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    assert!(path.exists());
+}
+
+#[test]
+fn it_does_not_start_without_a_socket_to_serve() {
+    let (code, _, stderr) = output(outrigger().arg("--web.systemd-socket"));
+    assert_eq!(code, Some(1), "{stderr}");
+    assert!(stderr.contains("handed over no socket"), "{stderr}");
+    let (connected, _peer) = UnixStream::pair().unwrap();
+    for no_listener in [connected.into(), OwnedFd::from(std::fs::File::open("/dev/null").unwrap())] {
+        let (code, _, stderr) = output(&mut activated(no_listener));
+        assert_eq!(code, Some(1), "{stderr}");
+        assert!(stderr.contains("socket 0 of those") && stderr.contains("not a stream socket"), "{stderr}");
+    }
 }
 
 #[test]

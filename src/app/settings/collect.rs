@@ -17,6 +17,12 @@ pub struct CollectSettings {
     pub max_series: usize,
     /// Most collector threads.
     pub max_threads: usize,
+    /// How often a pass goes into history; zero: never.
+    pub history_interval: Duration,
+    /// Label `job` of the machine's own metrics in history.
+    pub job: String,
+    /// Their label `instance`; `None`: the machine's name.
+    pub instance: Option<String>,
     /// Whether only collectors that are named run.
     pub disable_defaults: bool,
     /// Collectors that were switched on or off by name.
@@ -33,6 +39,9 @@ impl Default for CollectSettings {
             min_interval,
             max_series,
             max_threads,
+            history_interval: Duration::from_secs(15),
+            job: "node".to_owned(),
+            instance: None,
             disable_defaults: false,
             chosen: BTreeMap::new(),
             options: Options::default(),

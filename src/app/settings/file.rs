@@ -3,14 +3,35 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use crate::checks::ChecksSettings;
 use crate::collect::{Flag, FlagKind, OptionError, Spec, specs};
-use crate::config::{Document, Environment, Errors, Limits, LoadError, Section, Value, closest};
+use crate::config::{Document, Documents, Environment, Errors, Limits, LoadError, Section, Value, closest};
+use crate::model::ByteSize;
+use crate::notify::NotifySettings;
+use crate::remote_write::RemoteSettings;
+use crate::rules::RuleSettings;
+use crate::scorecard::ScorecardSettings;
+use crate::scrape::ScrapeSettings;
+use crate::slo::SloSettings;
 
 use super::table::{Access, Row, rows};
 use super::{CollectSettings, Settings, option_key};
 
 /// The configuration that stands in for a file that is not given.
 pub const DEFAULT_FILE: &str = include_str!("default.yml");
+
+/// Far above any real file, and refused within some twenty milliseconds.
+const LIMITS: Limits = Limits {
+    size: ByteSize::new(1 << 20),
+    depth: 64,
+    nodes: 25_000,
+    aliases: 1_000,
+    errors: 100,
+    documents: Documents::One,
+};
+
+/// Most items of a list, such as addresses to listen on.
+const MOST_ITEMS: usize = 1_000;
 
 /// What the default is called in errors and logs.
 const DEFAULT_NAME: &str = "<default configuration>";
@@ -21,7 +42,7 @@ const DEFAULT_NAME: &str = "<default configuration>";
 /// The file cannot be read, or is no YAML within the limits.
 pub fn load_document(path: Option<&Path>) -> Result<Document, LoadError> {
     match path {
-        Some(path) => Document::load(path, &Limits::default()),
+        Some(path) => Document::load(path, &LIMITS),
         None => Ok(default_document()?),
     }
 }
@@ -31,7 +52,7 @@ pub fn load_document(path: Option<&Path>) -> Result<Document, LoadError> {
 /// # Errors
 /// None, as a test shows.
 pub fn default_document() -> Result<Document, Errors> {
-    Document::parse(DEFAULT_NAME, DEFAULT_FILE, &Limits::default())
+    Document::parse(DEFAULT_NAME, DEFAULT_FILE, &LIMITS)
 }
 
 /// The settings of a file: [`Settings::default`] where it says nothing.
@@ -39,11 +60,21 @@ pub fn default_document() -> Result<Document, Errors> {
 /// # Errors
 /// Every mistake in it.
 pub fn read(document: &Document, environment: &Environment) -> Result<Settings, Errors> {
-    document.read(environment, |top| {
+    let (mut settings, shown) = document.read_and_show(environment, |top| {
         let mut settings = Settings::default();
         read_level(top, "", &mut settings);
+        settings.scrape = ScrapeSettings::read(top);
+        settings.remote_write = RemoteSettings::read_all(top);
+        settings.rules = RuleSettings { timing: settings.rules.timing, ..RuleSettings::read(top) };
+        let default_period = settings.slos.default_period;
+        settings.slos = SloSettings { default_period, ..SloSettings::read(top) };
+        settings.scorecard = ScorecardSettings::read(top);
+        settings.checks = ChecksSettings::read(top);
+        settings.notify = NotifySettings::read(top, &settings.scrape.global.external_labels);
         settings
-    })
+    })?;
+    settings.shown_file = shown;
+    Ok(settings)
 }
 
 /// Reads the rows whose keys start with `prefix` (empty, or ending in a dot) from their section.
@@ -87,6 +118,10 @@ fn read_row(section: &mut Section<'_>, row: &Row, key: &str, settings: &mut Sett
         }
         Access::Many(_, set) => {
             let Some(items) = section.take_list(key) else { return };
+            if items.len() > MOST_ITEMS {
+                section.error(key, format!("more than {MOST_ITEMS} items"));
+                return;
+            }
             // Each alone first, so that an error stands at the item that is wrong.
             let one = |item: &Value<'_>| {
                 let mut scratch = Settings::default();
@@ -118,15 +153,17 @@ fn expected(row: &Row) -> String {
 }
 
 fn read_collectors(section: &mut Section<'_>, settings: &mut CollectSettings) {
-    for name in section.keys() {
+    for field in section.take_fields() {
+        let name = field.key();
         let Some(spec) = specs().iter().find(|spec| spec.name == name) else {
-            let hint = closest(name, specs().iter().map(|spec| spec.name));
-            let hint = hint.map(|word| format!("; did you mean {word:?}?")).unwrap_or_default();
-            section.take(name);
-            section.error_at_key(name, format!("unknown collector{hint}"));
+            field.error_at_key(|| {
+                let hint = closest(name, specs().iter().map(|spec| spec.name));
+                let hint = hint.map(|word| format!("; did you mean {word:?}?")).unwrap_or_default();
+                format!("unknown collector{hint}")
+            });
             continue;
         };
-        let Some(value) = section.take(name) else { continue };
+        let Some(value) = field.value() else { continue };
         if value.is_scalar() {
             if let Some(on) = value.bool() {
                 settings.chosen.insert(spec.name, on);
@@ -162,10 +199,20 @@ fn read_option(value: &Value<'_>, flag: &Flag, settings: &mut CollectSettings) {
             }
         }
         FlagKind::List if !value.is_scalar() => {
-            for item in value.list().unwrap_or_default() {
+            let items = value.list().unwrap_or_default();
+            if items.len() > MOST_ITEMS {
+                value.error(format!("more than {MOST_ITEMS} items"));
+                return;
+            }
+            for item in items {
                 if let Some(text) = item.str() {
                     set(&item, text);
                 }
+            }
+        }
+        FlagKind::Path => {
+            if let Some(path) = value.path_buf() {
+                set(value, path.display().to_string());
             }
         }
         _ => {
@@ -183,14 +230,15 @@ mod tests {
 
     fn settings(text: &str) -> Result<Settings, String> {
         let environment = Environment::fixed([("PORT", "1234"), ("TIMEOUT", "hunter2")]);
-        let document = Document::parse("o.yml", text, &Limits::default()).map_err(|e| e.to_string())?;
+        let document = Document::parse("o.yml", text, &LIMITS).map_err(|e| e.to_string())?;
         read(&document, &environment).map_err(|e| e.to_string())
     }
 
     #[test]
     fn the_built_in_file_says_what_the_defaults_are() {
         let document = default_document().unwrap();
-        assert_eq!(read(&document, &Environment::off()).unwrap(), Settings::default());
+        let settings_of_it = read(&document, &Environment::off()).unwrap();
+        assert_eq!(Settings { shown_file: String::new(), ..settings_of_it }, Settings::default());
         // The examples in its comments are valid as well.
         let commented = DEFAULT_FILE.replace("  collectors: {}", "  collectors:").replace("\n  # ", "\n  ");
         assert_ne!(settings(&commented).unwrap(), Settings::default());
@@ -201,6 +249,7 @@ mod tests {
         for row in rows().iter().filter(|row| !row.key.is_empty()) {
             let text = match row.access {
                 Access::Switch(get, _) => (!get(&Settings::default())).to_string(),
+                Access::Many(..) if row.value_name == "NAME" => "[promql-duration-expr]".to_owned(),
                 Access::Many(..) => "[\":1\", \":2\"]".to_owned(),
                 _ => match row.value_name {
                     "LEVEL" => "error".to_owned(),
@@ -208,6 +257,7 @@ mod tests {
                     "NUMBER" => "17".to_owned(),
                     "SIZE" => "3KB".to_owned(),
                     "DURATION" => "17s".to_owned(),
+                    "URL" => "'http://x/y'".to_owned(),
                     _ => "/x".to_owned(),
                 },
             };
@@ -260,13 +310,52 @@ mod tests {
         assert!(!errors.contains("hunter2"), "{errors}");
     }
 
+    /// Each of these once cost, or would cost, seconds: each key compared with each other, each item of a
+    /// list with settings of its own, a pattern of megabytes compiled.
+    #[test]
+    fn hostile_files_are_refused_at_a_limit() {
+        let many = |count: usize, line: &dyn Fn(usize) -> String| (0..count).map(line).collect::<String>();
+        let collectors = |name: &'static str| {
+            let line = |number: usize| format!("    {name}{number}: true\n");
+            format!("collect:\n  collectors:\n{}", many(12_000, &line))
+        };
+        let option = |value: &str| format!("collect: {{collectors: {value}}}\n");
+        let pattern = |text: &str| option(&format!("{{netdev: {{device-exclude: '{text}'}}}}"));
+        let deep: String = (0..60).map(|level| format!("{}k:\n", "  ".repeat(level))).collect();
+        for (text, part) in [
+            (collectors("nothing"), "unknown collector\n"),
+            (collectors("loadavg"), "and 11900 more errors"),
+            (many(12_000, &|number| format!("key{number}: 1\n")), "and 11900 more errors"),
+            ("log: {}\n".repeat(12_000), "log: duplicate key; it is first set in line 1"),
+            (format!("{deep}{}", format!("{}a: 1\n", "  ".repeat(60)).repeat(5_000)), "and 4900 more errors"),
+            (format!("web: {{listen_addresses: [{}]}}", "':1', ".repeat(20_000)), "more than 1000 items"),
+            (
+                option(&format!("{{textfile: {{directory: [{}]}}}}", "/x, ".repeat(20_000))),
+                "more than 1000 items",
+            ),
+            (pattern(&"(a|b)*".repeat(100_000)), "a regular expression of more than 8192 bytes"),
+            (pattern(&"\\pL".repeat(2_500)), "Compiled regex exceeds size limit"),
+            (pattern("((a{100}){100}){100}"), "Compiled regex exceeds size limit"),
+            (format!("a: [{}]", "x, ".repeat(30_000)), "more than 25000 values"),
+            (format!("a: {}", "x".repeat(2 << 20)), "larger than 1MiB"),
+        ] {
+            let head: String = text.chars().take(60).collect();
+            let error = settings(&text).unwrap_err();
+            assert!(error.contains(part), "{head}: {}", error.chars().take(300).collect::<String>());
+            assert!(error.len() < 100_000, "{head}: {} bytes of errors", error.len());
+        }
+    }
+
     #[test]
     fn files_are_relative_to_the_file_that_names_them() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("o.yml");
-        std::fs::write(&file, "web: {config_file: web.yml}\nlog: {format: json}\n").unwrap();
+        let text = "web: {config_file: web.yml}\nlog: {format: json}\ncollect: {collectors: {process: {config-path: p.yml}}}\n";
+        std::fs::write(&file, text).unwrap();
         let settings = read(&load_document(Some(&file)).unwrap(), &Environment::off()).unwrap();
         assert_eq!(settings.web.serve.config_file, Some(dir.path().join("web.yml")));
         assert_eq!(settings.log.format, LogFormat::Json);
+        let process = settings.collect.options.text("process.config-path");
+        assert_eq!(process, dir.path().join("p.yml").display().to_string());
     }
 }

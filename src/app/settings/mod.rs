@@ -7,6 +7,7 @@
 mod collect;
 mod file;
 mod health;
+mod history;
 mod overrides;
 mod reference;
 mod table;
@@ -16,6 +17,7 @@ mod types;
 pub use collect::{CollectSettings, option_key};
 pub use file::{DEFAULT_FILE, default_document, load_document, read};
 pub use health::{HealthSettings, TlsSettings};
+pub use history::{Feature, QuerySettings, StorageSettings};
 pub use overrides::Overrides;
 pub use reference::{configuration_page, flags_page, value_name};
 pub use table::{Access, Effect, Row, rows};

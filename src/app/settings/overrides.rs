@@ -14,6 +14,8 @@ pub struct Overrides {
     pub chosen: BTreeMap<&'static str, bool>,
     /// Collectors' own flags, without the prefix `collector.`.
     pub options: Vec<(&'static str, Vec<String>)>,
+    /// Collectors of node_exporter's that were asked for and are not there.
+    pub absent: Vec<&'static str>,
 }
 
 impl Overrides {

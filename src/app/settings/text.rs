@@ -66,6 +66,37 @@ pub(super) fn shown_duration(duration: &Duration) -> String {
     PromDuration::new(*duration).to_string()
 }
 
+/// A URL that others can open, without slashes at its end; an empty text is none.
+pub(super) fn external_url(text: &str) -> Result<Option<String>, String> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let uri: hyper::Uri = text.parse().map_err(|error| format!("not a URL: {error}: {text:?}"))?;
+    let has_host = uri.host().is_some_and(|host| !host.is_empty());
+    if !matches!(uri.scheme_str(), Some("http" | "https")) || !has_host {
+        return Err(format!("expected a URL such as \"https://host.example:9780\", found {text:?}"));
+    }
+    if text.contains(['?', '#']) {
+        return Err(format!("a URL without \"?\" and \"#\": links are put behind it; found {text:?}"));
+    }
+    Ok(Some(text.trim_end_matches('/').to_owned()))
+}
+
+/// The path that all routes have before their own, without a slash at its end; an empty text is none said.
+pub(super) fn route_prefix(text: &str) -> Result<Option<String>, String> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let path = text.trim_matches('/');
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"/-._~".contains(&b);
+    if !path.bytes().all(plain)
+        || path.split('/').any(|part| !path.is_empty() && part.trim_matches('.').is_empty())
+    {
+        return Err(format!("expected a path such as \"/outrigger\", found {text:?}"));
+    }
+    Ok(Some(format!("/{path}")))
+}
+
 /// The path of the metrics, as the server wants it.
 pub(super) fn url_path(text: &str) -> Result<String, String> {
     let config = WebConfig { metrics_path: text.to_owned(), ..WebConfig::default() };

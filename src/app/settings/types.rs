@@ -1,11 +1,20 @@
 //! The settings with their types.
 
 use std::fmt;
+use std::sync::Arc;
 
+use crate::checks::ChecksSettings;
 use crate::collect::HostPaths;
+use crate::notify::NotifySettings;
+use crate::remote_write::RemoteSettings;
+use crate::rules::RuleSettings;
+use crate::scorecard::ScorecardSettings;
+use crate::scrape::push::PushSettings;
+use crate::scrape::{ScrapeLimits, ScrapeSettings};
+use crate::slo::SloSettings;
 use crate::web::WebConfig;
 
-use super::{CollectSettings, HealthSettings};
+use super::{CollectSettings, HealthSettings, QuerySettings, StorageSettings};
 
 /// Everything that can be set.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -18,8 +27,32 @@ pub struct Settings {
     pub path: HostPaths,
     /// The collectors.
     pub collect: CollectSettings,
+    /// The history.
+    pub storage: StorageSettings,
+    /// Queries of it.
+    pub query: QuerySettings,
+    /// Pushed metrics.
+    pub push: PushSettings,
     /// How `outrigger healthcheck` asks.
     pub health: HealthSettings,
+    /// `global` and `scrape_configs`.
+    pub scrape: ScrapeSettings,
+    /// `remote_write`.
+    pub remote_write: Vec<Arc<RemoteSettings>>,
+    /// `rule_files`.
+    pub rules: RuleSettings,
+    /// `slo_files`.
+    pub slos: SloSettings,
+    /// `scorecard`.
+    pub scorecard: ScorecardSettings,
+    /// `alerting`.
+    pub notify: NotifySettings,
+    /// `checks`.
+    pub checks: ChecksSettings,
+    /// What all scrape jobs together may take.
+    pub scrape_limits: ScrapeLimits,
+    /// The file's text without its secrets, for `status/config`.
+    pub shown_file: String,
     /// Threads for HTTP; `None`: as many as there are CPUs, four at most.
     pub worker_threads: Option<usize>,
 }
@@ -62,10 +95,34 @@ pub enum LogFormat {
 pub struct WebSettings {
     /// Addresses, limits, the file with TLS and users.
     pub serve: WebConfig,
+    /// Where others reach this program, without a slash at the end; `None`: the machine's name and the port.
+    pub external_url: Option<String>,
+    /// What stands before the path of every page, as `/prefix`; `None`: the path of `external_url`.
+    pub route_prefix: Option<String>,
+    /// Whether to serve the sockets that the service manager hands over instead of `serve.listen`.
+    pub systemd_socket: bool,
     /// Whether `POST /-/reload` reloads.
     pub enable_lifecycle: bool,
+    /// Whether the API may delete series and take snapshots.
+    pub enable_admin_api: bool,
+    /// Whether others may push samples by remote write.
+    pub enable_remote_write_receiver: bool,
+    /// Pages of which origins may read answers of the API, as an expression; `None`: all.
+    pub cors_origin: Option<String>,
     /// Whether metrics about this program itself are left out.
     pub disable_exporter_metrics: bool,
+}
+
+impl WebSettings {
+    /// What stands before the path of every page; empty, or with a slash before and none behind.
+    pub fn prefix(&self) -> String {
+        let of_url = || {
+            let url: Option<hyper::Uri> = self.external_url.as_ref()?.parse().ok();
+            url.map(|url| url.path().to_owned())
+        };
+        let prefix = self.route_prefix.clone().or_else(of_url).unwrap_or_default();
+        prefix.trim_end_matches('/').to_owned()
+    }
 }
 
 impl LogLevel {

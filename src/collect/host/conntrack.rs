@@ -51,7 +51,7 @@ impl Collector for ConnTrack {
         out.gauge("node_nf_conntrack_entries", "Connections tracked.", &[], parse::value(entries));
         let limit = number(files.attribute(limit), limit)?;
         out.gauge("node_nf_conntrack_entries_limit", "Most connections tracked.", &[], parse::value(limit));
-        let text = files.read(events).map_err(|e| CollectError::reading(events, e))?;
+        let text = files.read_short_records(events).map_err(|e| CollectError::reading(events, e))?;
         let sums = sum_of_cpus(text).map_err(|what| CollectError::parsing(events, what))?;
         for (column, name, help) in EVENTS {
             let sum = sums.get(column).copied().unwrap_or_default();

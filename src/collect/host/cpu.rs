@@ -14,7 +14,7 @@ use regex::Regex;
 
 use self::times::{Times, read_times};
 use self::topology::Topology;
-use crate::collect::{CollectError, Collector, Files, Flag, FlagKind, Pass, Spec, parse};
+use crate::collect::{CollectError, Collector, Files, Flag, FlagKind, Host, Pass, Spec, parse};
 use crate::model::{Batch, Kind};
 
 pub(super) static SPEC: Spec = Spec {
@@ -57,6 +57,7 @@ pub(super) static SPEC: Spec = Spec {
         let info = options.switch("cpu.info") || facts.flags.is_some() || facts.bugs.is_some();
         Ok(Box::new(Cpu {
             stat: host.paths.proc("stat"),
+            host: host.clone(),
             files: Files::new(host.descriptors.clone()),
             guest: options.switch("cpu.guest"),
             facts: info.then_some(facts),
@@ -76,6 +77,7 @@ struct Facts {
 
 struct Cpu {
     stat: PathBuf,
+    host: Host,
     files: Files,
     guest: bool,
     facts: Option<Facts>,
@@ -91,14 +93,16 @@ const GUEST_MODES: [&str; 2] = ["user", "nice"];
 const TICKS_PER_SECOND: f64 = 100.0;
 
 impl Collector for Cpu {
-    fn collect(&mut self, _: &Pass, out: &mut Batch) -> Result<(), CollectError> {
+    fn collect(&mut self, pass: &Pass, out: &mut Batch) -> Result<(), CollectError> {
         self.files.begin_pass();
         if let Some(facts) = &self.facts {
             let text = self.files.read(&facts.path).map_err(|e| CollectError::reading(&facts.path, e))?;
             facts.emit(text, out)?;
         }
-        let text = self.files.read(&self.stat).map_err(|e| CollectError::reading(&self.stat, e))?;
+        let mut stat = self.host.stat();
+        let text = stat.read(pass, &self.stat).map_err(|e| CollectError::reading(&self.stat, e))?;
         let changed = read_times(text, &mut self.held).map_err(|what| CollectError::parsing(&self.stat, what))?;
+        drop(stat);
         self.emit_times(out);
         self.topology.emit(&mut self.files, changed, out)
     }

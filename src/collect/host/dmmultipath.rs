@@ -1,9 +1,10 @@
 //! Multipath devices of the device mapper. Source: kernel `Documentation/ABI/testing/sysfs-block-dm`;
 //! a device is multipath when its UUID starts with `mpath-`.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use crate::collect::directory::{names_or_no_data, names_or_none};
+use crate::collect::devices::Devices;
+use crate::collect::directory::names_or_none;
 use crate::collect::{CollectError, Collector, Files, Pass, Spec, parse};
 use crate::model::{Batch, valid_utf8};
 
@@ -14,26 +15,27 @@ pub(super) static SPEC: Spec = Spec {
     flags: &[],
     build: |host, _| {
         Ok(Box::new(Multipath {
-            directory: host.paths.sys("block"),
+            block: Devices::new(host, host.paths.sys("block")),
             files: Files::new(host.descriptors.clone()),
         }))
     },
 };
 
 struct Multipath {
-    directory: PathBuf,
+    block: Devices,
     files: Files,
 }
 
 const SECTOR_BYTES: f64 = 512.0;
 
 impl Collector for Multipath {
-    fn collect(&mut self, _: &Pass, out: &mut Batch) -> Result<(), CollectError> {
+    fn collect(&mut self, pass: &Pass, out: &mut Batch) -> Result<(), CollectError> {
         self.files.begin_pass();
-        for name in names_or_no_data(&self.directory)? {
+        let names = self.block.names(pass);
+        for name in &*names.map_err(|e| CollectError::reading(self.block.directory(), e))? {
             if name.starts_with("dm-") {
-                let path = self.directory.join(&name);
-                self.device(&path, &name, out);
+                let path = self.block.directory().join(name);
+                self.device(&path, name, out);
             }
         }
         Ok(())

@@ -1,8 +1,9 @@
 //! Memory errors found by error detection and correction. Source: kernel
 //! `Documentation/admin-guide/ras.rst`, `/sys/devices/system/edac/mc`.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use crate::collect::devices::Devices;
 use crate::collect::directory::{names_or_none, number_after};
 use crate::collect::{CollectError, Collector, Files, Pass, Spec, parse};
 use crate::model::{Batch, valid_utf8};
@@ -14,14 +15,14 @@ pub(super) static SPEC: Spec = Spec {
     flags: &[],
     build: |host, _| {
         Ok(Box::new(Edac {
-            directory: host.paths.sys("devices/system/edac/mc"),
+            controllers: Devices::new(host, host.paths.sys("devices/system/edac/mc")),
             files: Files::new(host.descriptors.clone()),
         }))
     },
 };
 
 struct Edac {
-    directory: PathBuf,
+    controllers: Devices,
     files: Files,
 }
 
@@ -52,11 +53,11 @@ const KINDS: [Errors; 2] = [
 ];
 
 impl Collector for Edac {
-    fn collect(&mut self, _: &Pass, out: &mut Batch) -> Result<(), CollectError> {
+    fn collect(&mut self, pass: &Pass, out: &mut Batch) -> Result<(), CollectError> {
         self.files.begin_pass();
-        for name in names_or_none(&self.directory) {
-            if let Some(controller) = number_after(&name, "mc") {
-                let path = self.directory.join(&name);
+        for name in &*self.controllers.names(pass).unwrap_or_default() {
+            if let Some(controller) = number_after(name, "mc") {
+                let path = self.controllers.directory().join(name);
                 self.controller(&path, controller, out)?;
             }
         }

@@ -66,6 +66,39 @@ const LEGACY: [(&str, &str, &str, f64); 8] = [
     ("port_xmit_packets_64", "legacy_packets_transmitted_total", "Packets sent.", 1.0),
 ];
 
+/// The same for `hw_counters/`, which RDMA drivers keep beside the standard ones; sorted by file.
+const HARDWARE: [(&str, &str, &str, f64); 29] = [
+    ("duplicate_request", "duplicate_requests_packets_total", "Requests received that had been executed before.", 1.0),
+    ("implied_nak_seq_err", "implied_nak_seq_errors_total", "Acknowledgements with a sequence number beyond the one expected.", 1.0),
+    ("local_ack_timeout_err", "local_ack_timeout_errors_total", "Times the sender's acknowledgement timer expired.", 1.0),
+    ("np_cnp_sent", "np_cnp_packets_sent_total", "Congestion notifications sent.", 1.0),
+    ("np_ecn_marked_roce_packets", "np_ecn_marked_roce_packets_received_total", "RoCE packets received with the mark of congestion.", 1.0),
+    ("out_of_buffer", "out_of_buffer_drops_total", "Packets dropped because no receive buffer was posted.", 1.0),
+    ("out_of_sequence", "out_of_sequence_packets_received_total", "Packets received out of sequence.", 1.0),
+    ("packet_seq_err", "packet_sequence_errors_total", "Negative acknowledgements of sequence errors received.", 1.0),
+    ("req_cqe_error", "req_cqes_errors_total", "Requests completed with an error.", 1.0),
+    ("req_cqe_flush_error", "req_cqes_flush_errors_total", "Requests completed with a flush error.", 1.0),
+    ("req_remote_access_errors", "req_remote_access_errors_total", "Remote access errors seen by the requester.", 1.0),
+    ("req_remote_invalid_request", "req_remote_invalid_request_errors_total", "Remote invalid request errors seen by the requester.", 1.0),
+    ("resp_cqe_error", "resp_cqes_errors_total", "Responses completed with an error.", 1.0),
+    ("resp_cqe_flush_error", "resp_cqes_flush_errors_total", "Responses completed with a flush error.", 1.0),
+    ("resp_local_length_error", "resp_local_length_errors_total", "Local length errors seen by the responder.", 1.0),
+    ("resp_remote_access_errors", "resp_remote_access_errors_total", "Remote access errors seen by the responder.", 1.0),
+    ("rnr_nak_retry_err", "rnr_nak_retry_packets_received_total", "Answers received that the receiver was not ready.", 1.0),
+    ("roce_adp_retrans", "roce_adp_retransmits_total", "Adaptive retransmissions for RoCE.", 1.0),
+    ("roce_adp_retrans_to", "roce_adp_retransmits_timeout_total", "Adaptive retransmissions for RoCE that timed out.", 1.0),
+    ("roce_slow_restart", "roce_slow_restart_used_total", "Times RoCE slow restart was used.", 1.0),
+    ("roce_slow_restart_cnps", "roce_slow_restart_cnps_total", "Congestion notifications made by RoCE slow restart.", 1.0),
+    ("roce_slow_restart_trans", "roce_slow_restart_total", "Times RoCE changed its state to slow restart.", 1.0),
+    ("rp_cnp_handled", "rp_cnp_packets_handled_total", "Congestion notifications handled.", 1.0),
+    ("rp_cnp_ignored", "rp_cnp_ignored_packets_received_total", "Congestion notifications received and ignored.", 1.0),
+    ("rx_atomic_requests", "rx_atomic_requests_total", "Atomic requests received.", 1.0),
+    ("rx_dct_connect", "rx_dct_connect_requests_total", "Requests received to connect a dynamic transport.", 1.0),
+    ("rx_icrc_encapsulated", "rx_icrc_encapsulated_errors_total", "RoCE packets received with a checksum error.", 1.0),
+    ("rx_read_requests", "rx_read_requests_total", "Read requests received.", 1.0),
+    ("rx_write_requests", "rx_write_requests_total", "Write requests received.", 1.0),
+];
+
 impl Collector for Infiniband {
     fn collect(&mut self, _: &Pass, out: &mut Batch) -> Result<(), CollectError> {
         self.files.begin_pass();
@@ -115,15 +148,31 @@ impl Infiniband {
         }
         for (directory, counters) in [("counters", COUNTERS.as_slice()), ("counters_ext", LEGACY.as_slice())] {
             let directory = path.join(directory);
-            for (file, family, help, unit) in counters {
-                // Not every driver has each; some say "N/A (no PMA)".
-                let text = self.files.attribute(&directory.join(file)).unwrap_or_default();
-                if let Some(count) = parse::unsigned(text) {
-                    out.counter(&format!("node_infiniband_{family}"), help, labels, parse::value(count) * unit);
-                }
+            counters.iter().for_each(|counter| self.counter(&directory, counter, labels, out));
+        }
+        // Few ports have any, so the directory is asked rather than each file.
+        let directory = path.join("hw_counters");
+        for name in names_or_none(&directory) {
+            let found = HARDWARE.binary_search_by_key(&name.as_str(), |(file, ..)| file);
+            if let Some(counter) = found.ok().and_then(|index| HARDWARE.get(index)) {
+                self.counter(&directory, counter, labels, out);
             }
         }
         Ok(())
+    }
+
+    /// Not every driver has each; some say "N/A (no PMA)".
+    fn counter(
+        &mut self,
+        directory: &Path,
+        (file, family, help, unit): &(&str, &str, &str, f64),
+        labels: &[(&str, &str)],
+        out: &mut Batch,
+    ) {
+        let text = self.files.attribute(&directory.join(file)).unwrap_or_default();
+        if let Some(count) = parse::unsigned(text) {
+            out.counter(&format!("node_infiniband_{family}"), help, labels, parse::value(count) * unit);
+        }
     }
 }
 
@@ -152,6 +201,8 @@ mod tests {
             ("sys/class/infiniband/mlx4_0/ports/1/counters/port_rcv_data", "10\n"),
             ("sys/class/infiniband/mlx4_0/ports/1/counters/link_downed", "N/A (no PMA)\n"),
             ("sys/class/infiniband/mlx4_0/ports/1/counters_ext/port_xmit_data_64", "4\n"),
+            ("sys/class/infiniband/mlx4_0/ports/1/hw_counters/out_of_buffer", "7\n"),
+            ("sys/class/infiniband/mlx4_0/ports/1/hw_counters/lifespan", "10\n"),
         ])
     }
 
@@ -161,11 +212,17 @@ mod tests {
             "infiniband",
             r#"node_infiniband_info{board_id="",device="mlx4_0",firmware_version="2.31.5050",hca_type=""} 1
                node_infiniband_legacy_data_transmitted_bytes_total{device="mlx4_0",port="1"} 16
+               node_infiniband_out_of_buffer_drops_total{device="mlx4_0",port="1"} 7
                node_infiniband_physical_state_id{device="mlx4_0",port="1"} 5
                node_infiniband_port_data_received_bytes_total{device="mlx4_0",port="1"} 40
                node_infiniband_rate_bytes_per_second{device="mlx4_0",port="1"} 312500000
                node_infiniband_state_id{device="mlx4_0",port="1"} 4"#,
         );
+    }
+
+    #[test]
+    fn hardware_counters_are_sorted_for_the_search() {
+        assert!(super::HARDWARE.is_sorted_by_key(|(file, ..)| *file));
     }
 
     #[test]

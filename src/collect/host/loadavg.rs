@@ -25,7 +25,7 @@ struct LoadAverage {
 
 impl Collector for LoadAverage {
     fn collect(&mut self, _: &Pass, out: &mut Batch) -> Result<(), CollectError> {
-        let text = self.files.read_short_records(&self.path).map_err(|e| CollectError::reading(&self.path, e))?;
+        let text = self.files.read_one_record(&self.path).map_err(|e| CollectError::reading(&self.path, e))?;
         let mut loads = parse::fields(text).map(parse::number);
         for (name, help) in [
             ("node_load1", "Load average over 1 minute."),

@@ -40,7 +40,7 @@ struct MemInfo {
 
 impl Collector for MemInfo {
     fn collect(&mut self, _: &Pass, out: &mut Batch) -> Result<(), CollectError> {
-        let text = self.files.read_short_records(&self.path).map_err(|e| CollectError::reading(&self.path, e))?;
+        let text = self.files.read_one_record(&self.path).map_err(|e| CollectError::reading(&self.path, e))?;
         for line in parse::lines(text) {
             let mut fields = parse::fields(line);
             // CentOS 6 kernels print empty lines now and then.

@@ -88,5 +88,29 @@ collectors! {
     zoneinfo,
 }
 
+/// Collectors whose files come with a device, a class of devices or a module: what they do not find, they find no
+/// sooner than the kernel has announced one. Sorted.
+pub(super) static ANNOUNCED: &[&str] = &[
+    "bcache",
+    "bcachefs",
+    "bonding",
+    "conntrack",
+    "drbd",
+    "fibrechannel",
+    "hwmon",
+    "infiniband",
+    "ipvs",
+    "mdadm",
+    "nfs",
+    "nfsd",
+    "nvme",
+    "nvmesubsystem",
+    "powersupplyclass",
+    "rapl",
+    "schedstat",
+    "tapestats",
+    "zfs",
+];
+
 #[cfg(test)]
 pub(crate) mod testing;

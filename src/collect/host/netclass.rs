@@ -1,18 +1,23 @@
 //! Properties of network devices: addresses, state, speed, MTU.
 //!
-//! Sources: kernel `Documentation/ABI/testing/sysfs-class-net`; with `--collector.netclass.netlink`
-//! rtnetlink and ethtool netlink, see [`rtnl`].
+//! Sources: kernel `Documentation/ABI/testing/sysfs-class-net`, most of it as rtnetlink says the same for all
+//! devices at once, see [`told`]; with `--collector.netclass.netlink` rtnetlink and ethtool netlink, see [`rtnl`].
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use regex::Regex;
+use rustc_hash::FxHashMap;
 
 use crate::collect::links::devices_in;
-use crate::collect::{CollectError, Collector, Flag, FlagKind, Pass, Spec, Tree, parse};
+use crate::collect::{CollectError, Collector, Flag, FlagKind, Host, Pass, Spec, Tree, parse};
 use crate::model::{Batch, FamilyId, Kind, valid_utf8};
 
 mod rtnl;
+mod told;
+
+use told::{Said, Told};
 
 pub(super) static SPEC: Spec = Spec {
     name: "netclass",
@@ -41,9 +46,19 @@ pub(super) static SPEC: Spec = Spec {
         let tree = Tree::new(directory.clone(), host.descriptors.clone());
         if options.switch("netclass.netlink") {
             let with_counters = options.switch("netclass_rtnl.with-stats");
-            return Ok(Box::new(rtnl::NetClassRtnl::new(filter, tree, with_counters)));
+            return Ok(Box::new(rtnl::NetClassRtnl::new(filter, tree, with_counters, host.clone())));
         }
-        Ok(Box::new(NetClass { directory, tree, filter, texts: Default::default() }))
+        let told = Told::of_running_kernel(host);
+        Ok(Box::new(NetClass {
+            directory,
+            host: host.clone(),
+            listed: None,
+            lasting: Lasting::default(),
+            tree,
+            filter,
+            told,
+            texts: Default::default(),
+        }))
     },
 };
 
@@ -60,13 +75,46 @@ impl Filter {
 
 struct NetClass {
     directory: PathBuf,
+    host: Host,
+    /// The devices, and how many announcements of the kernel's there were before they were listed.
+    listed: Option<(u64, Arc<[String]>)>,
+    /// What they said of [`LASTING`] since then.
+    lasting: Lasting,
     tree: Tree,
     filter: Filter,
+    told: Option<Told>,
     texts: [String; TEXTS.len()],
+}
+
+/// See [`LASTING`].
+#[derive(Default)]
+struct Lasting {
+    known: FxHashMap<String, [Option<i64>; LASTING.len()]>,
+    /// Whether the kernel would say when a device is another one.
+    remembers: bool,
+}
+
+impl Lasting {
+    /// The number in a file; of what lasts, the one that was read before.
+    fn read(&mut self, tree: &mut Tree, device: &str, attribute: &str) -> Option<i64> {
+        let mut read = |name| tree.attribute(&[device, name]).ok().and_then(whole);
+        let Some(at) = LASTING.iter().position(|lasting| *lasting == attribute) else { return read(attribute) };
+        if let Some(known) = self.known.get(device) {
+            return known.get(at).copied().flatten();
+        }
+        let numbers = LASTING.map(read);
+        if self.remembers {
+            self.known.insert(device.to_owned(), numbers);
+        }
+        numbers.get(at).copied().flatten()
+    }
 }
 
 /// Attributes that become labels of `node_network_info`.
 const TEXTS: [&str; 5] = ["address", "broadcast", "duplex", "operstate", "ifalias"];
+
+/// Attributes that a device has from its beginning, or from when it was given another name: that is announced as well.
+const LASTING: [&str; 2] = ["dev_id", "name_assign_type"];
 
 /// Attribute, family, help, type.
 const NUMBERS: [(&str, &str, &str, Kind); 17] = [
@@ -160,16 +208,14 @@ const fn bytes_a_second(megabits: i64) -> i64 {
 }
 
 impl Collector for NetClass {
-    fn collect(&mut self, _: &Pass, out: &mut Batch) -> Result<(), CollectError> {
+    fn collect(&mut self, pass: &Pass, out: &mut Batch) -> Result<(), CollectError> {
         self.tree.begin_pass();
-        let devices = match devices_in(&self.directory) {
-            Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {
-                return Err(CollectError::NoData(format!("{}: {e}", self.directory.display())));
-            }
-            devices => devices.map_err(|e| CollectError::reading(&self.directory, e))?,
-        };
+        let devices = self.devices(pass)?;
+        if let Some(told) = &mut self.told {
+            told.refresh(pass, &devices, &mut self.tree);
+        }
         let families = Families::new(out);
-        for device in &devices {
+        for device in &*devices {
             if !self.filter.ignores(device) {
                 self.device(device, &families, out);
             }
@@ -179,19 +225,46 @@ impl Collector for NetClass {
 }
 
 impl NetClass {
+    /// The devices: listed again once the kernel has announced one that came, went or was renamed.
+    fn devices(&mut self, pass: &Pass) -> Result<Arc<[String]>, CollectError> {
+        let announced = self.host.announced(pass);
+        if let Some((at, devices)) = &self.listed
+            && announced == Some(*at)
+        {
+            return Ok(Arc::clone(devices));
+        }
+        self.lasting.known.clear();
+        self.listed = None;
+        let devices: Arc<[String]> = match devices_in(&self.directory) {
+            Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {
+                return Err(CollectError::NoData(format!("{}: {e}", self.directory.display())));
+            }
+            devices => devices.map_err(|e| CollectError::reading(&self.directory, e))?.into(),
+        };
+        self.listed = announced.map(|at| (at, Arc::clone(&devices)));
+        self.lasting.remembers = self.listed.is_some();
+        Ok(devices)
+    }
+
     /// An attribute that cannot be read is left out: many drivers answer "invalid argument".
     fn device(&mut self, device: &str, families: &Families, out: &mut Batch) {
+        let said = self.told.as_ref().and_then(|told| told.device(device));
         for (text, name) in self.texts.iter_mut().zip(TEXTS) {
             text.clear();
-            if let Ok(value) = self.tree.attribute(&[device, name]) {
+            if let Some(value) = said.and_then(|s| s.text(name)) {
+                text.push_str(value);
+            } else if let Ok(value) = self.tree.attribute(&[device, name]) {
                 text.push_str(&valid_utf8(value));
             }
         }
         let mut flags = None;
         for (attribute, ..) in NUMBERS {
-            let Some(mut value) = self.tree.attribute(&[device, attribute]).ok().and_then(whole) else {
-                continue;
+            let value = match said.map_or(Said::Unknown, |s| s.number(attribute)) {
+                Said::Number(value) => Some(value),
+                Said::Nothing => None,
+                Said::Unknown => self.lasting.read(&mut self.tree, device, attribute),
             };
+            let Some(mut value) = value else { continue };
             match attribute {
                 "flags" => flags = Some(value),
                 "speed" if value < 0 && self.filter.ignore_invalid_speed => continue,

@@ -10,9 +10,9 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use crate::collect::addresses::{self, Address};
-use crate::collect::links::{COUNTER_NAMES, LinkCounters, for_each_link};
+use crate::collect::links::{COUNTER_NAMES, LinkCounters};
 use crate::collect::netlink::{Netlink, Protocol};
-use crate::collect::{CollectError, Collector, Files, Flag, FlagKind, NameFilter, Pass, Spec, parse};
+use crate::collect::{CollectError, Collector, Files, Flag, FlagKind, Host, NameFilter, Pass, Spec, parse};
 use crate::model::{Batch, FamilyId, Kind, valid_utf8};
 
 pub(super) static SPEC: Spec = Spec {
@@ -45,6 +45,7 @@ pub(super) static SPEC: Spec = Spec {
                 ("netdev.device-include", "netdev.device-exclude"),
                 ("netdev.device-whitelist", "netdev.device-blacklist"),
             )?,
+            host: host.clone(),
             socket: Netlink::new(Protocol::Route),
             files: Files::new(host.descriptors.clone()),
             aliases: Files::new(host.descriptors.clone()),
@@ -59,6 +60,7 @@ struct NetDev {
     alias_of: Option<PathBuf>,
     addresses: bool,
     filter: NameFilter,
+    host: Host,
     socket: Netlink,
     files: Files,
     aliases: Files,
@@ -132,30 +134,32 @@ impl Collector for NetDev {
                 self.procfs = Some(path);
                 result?;
             }
-            None => self.read_netlink(pass.deadline, out)?,
+            None => self.read_netlink(pass, out)?,
         }
         if self.addresses { self.address_info(pass.deadline, out) } else { Ok(()) }
     }
 }
 
 impl NetDev {
-    fn read_netlink(&mut self, deadline: Instant, out: &mut Batch) -> Result<(), CollectError> {
+    fn read_netlink(&mut self, pass: &Pass, out: &mut Batch) -> Result<(), CollectError> {
         let families = if self.detailed {
             self.names.families(COUNTER_NAMES.into_iter(), out)
         } else {
             self.names.families(SUMMED.iter().map(|(name, _)| *name), out)
         };
         let (filter, alias_of, aliases) = (&self.filter, &self.alias_of, &mut self.aliases);
-        for_each_link(&mut self.socket, deadline, |link| {
+        let mut table = self.host.links();
+        table.refresh(pass)?;
+        for link in table.links() {
             let name = valid_utf8(link.name);
-            let Some(counters) = link.counters().filter(|_| filter.passes(&name)) else { return };
+            let Some(counters) = link.counters().filter(|_| filter.passes(&name)) else { continue };
             let alias = alias_of.as_ref().and_then(|below| alias(aliases, below, &name));
             if self.detailed {
                 push(out, &families, &name, alias.as_deref(), counters.into_iter());
             } else {
                 push(out, &families, &name, alias.as_deref(), summed(&counters));
             }
-        })?;
+        }
         Ok(())
     }
 

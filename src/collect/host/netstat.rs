@@ -63,10 +63,10 @@ impl Collector for NetStat {
     fn collect(&mut self, _: &Pass, out: &mut Batch) -> Result<(), CollectError> {
         let Self { pairs, snmp6, snmp6_names, fields, files } = self;
         for Pairs { path, headers } in pairs {
-            let text = files.read_short_records(path).map_err(|e| CollectError::reading(path, e))?;
+            let text = files.read_one_record(path).map_err(|e| CollectError::reading(path, e))?;
             read_pairs(path, headers, text, fields.as_ref(), out)?;
         }
-        match files.read_short_records(snmp6) {
+        match files.read_one_record(snmp6) {
             Ok(text) => read_snmp6(snmp6, snmp6_names, text, fields.as_ref(), out),
             // A kernel without IPv6.
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),

@@ -3,11 +3,12 @@
 //! Every attribute is optional; a driver may refuse to read one that it lists (`ENODATA`, `ENODEV`).
 
 use std::fmt::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use regex::Regex;
 
-use crate::collect::directory::{names, names_or_no_data};
+use crate::collect::devices::Devices;
+use crate::collect::directory::names;
 use crate::collect::{CollectError, Collector, Files, Flag, FlagKind, Pass, Spec, parse};
 use crate::model::{Batch, Kind, valid_utf8};
 
@@ -25,7 +26,7 @@ pub(super) static SPEC: Spec = Spec {
     }],
     build: |host, options| {
         Ok(Box::new(PowerSupplies {
-            directory: host.paths.sys("class/power_supply"),
+            devices: Devices::new(host, host.paths.sys("class/power_supply")),
             files: Files::new(host.descriptors.clone()),
             ignored: options.regex(IGNORED),
             family: String::new(),
@@ -34,7 +35,7 @@ pub(super) static SPEC: Spec = Spec {
 };
 
 struct PowerSupplies {
-    directory: PathBuf,
+    devices: Devices,
     files: Files,
     ignored: Option<Regex>,
     family: String,
@@ -113,12 +114,14 @@ const TEXTS: [&str; 11] = [
 ];
 
 impl Collector for PowerSupplies {
-    fn collect(&mut self, _: &Pass, out: &mut Batch) -> Result<(), CollectError> {
+    fn collect(&mut self, pass: &Pass, out: &mut Batch) -> Result<(), CollectError> {
         self.files.begin_pass();
+        let supplies = self.devices.names(pass);
+        let supplies = supplies.map_err(|e| CollectError::reading(self.devices.directory(), e))?;
         let mut result = Ok(());
-        for supply in names_or_no_data(&self.directory)? {
-            if !self.ignored.as_ref().is_some_and(|r| r.is_match(&supply)) {
-                result = result.and(self.supply(&supply, out));
+        for supply in &*supplies {
+            if !self.ignored.as_ref().is_some_and(|r| r.is_match(supply)) {
+                result = result.and(self.supply(supply, out));
             }
         }
         result
@@ -127,7 +130,7 @@ impl Collector for PowerSupplies {
 
 impl PowerSupplies {
     fn supply(&mut self, supply: &str, out: &mut Batch) -> Result<(), CollectError> {
-        let directory = self.directory.join(supply);
+        let directory = self.devices.directory().join(supply);
         let present = names(&directory).map_err(|e| CollectError::reading(&directory, e))?;
         let mut result = Ok(());
         let mut texts = Vec::new();

@@ -31,7 +31,7 @@ impl Collector for SockStat {
     fn collect(&mut self, _: &Pass, out: &mut Batch) -> Result<(), CollectError> {
         let Self { paths, page_bytes, files, name } = self;
         for path in paths.iter() {
-            match files.read_short_records(path) {
+            match files.read_one_record(path) {
                 Ok(text) => read(path, text, *page_bytes, name, out)?,
                 // A kernel without this version of IP.
                 Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}

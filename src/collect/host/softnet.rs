@@ -44,7 +44,7 @@ const FEWEST_COLUMNS: usize = 9;
 
 impl Collector for SoftNet {
     fn collect(&mut self, _: &Pass, out: &mut Batch) -> Result<(), CollectError> {
-        let text = self.files.read(&self.path).map_err(|e| CollectError::reading(&self.path, e))?;
+        let text = self.files.read_short_records(&self.path).map_err(|e| CollectError::reading(&self.path, e))?;
         let families = COLUMNS.map(|(_, name, help, kind)| out.family(name, help, kind));
         for (number, line) in parse::lines(text).enumerate() {
             let bad = |what: &str| CollectError::parsing(&self.path, format!("line {}: {what}", number + 1));

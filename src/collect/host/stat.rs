@@ -4,7 +4,7 @@
 
 use std::path::PathBuf;
 
-use crate::collect::{CollectError, Collector, Files, Flag, FlagKind, Pass, Spec, parse};
+use crate::collect::{CollectError, Collector, Flag, FlagKind, Host, Pass, Spec, parse};
 use crate::model::{Batch, Kind};
 
 pub(super) static SPEC: Spec = Spec {
@@ -20,7 +20,7 @@ pub(super) static SPEC: Spec = Spec {
     build: |host, options| {
         Ok(Box::new(Stat {
             path: host.paths.proc("stat"),
-            files: Files::new(host.descriptors.clone()),
+            host: host.clone(),
             softirq: options.switch("stat.softirq"),
         }))
     },
@@ -28,7 +28,7 @@ pub(super) static SPEC: Spec = Spec {
 
 struct Stat {
     path: PathBuf,
-    files: Files,
+    host: Host,
     softirq: bool,
 }
 
@@ -47,8 +47,9 @@ const VECTORS: [&str; 10] =
     ["hi", "timer", "net_tx", "net_rx", "block", "block_iopoll", "tasklet", "sched", "hrtimer", "rcu"];
 
 impl Collector for Stat {
-    fn collect(&mut self, _: &Pass, out: &mut Batch) -> Result<(), CollectError> {
-        let text = self.files.read(&self.path).map_err(|e| CollectError::reading(&self.path, e))?;
+    fn collect(&mut self, pass: &Pass, out: &mut Batch) -> Result<(), CollectError> {
+        let mut stat = self.host.stat();
+        let text = stat.read(pass, &self.path).map_err(|e| CollectError::reading(&self.path, e))?;
         for line in parse::lines(text) {
             let mut fields = parse::fields(line);
             let Some(key) = fields.next() else { continue };

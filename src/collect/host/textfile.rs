@@ -16,7 +16,7 @@ use std::time::Instant;
 
 use crate::collect::{CollectError, Collector, Flag, FlagKind, Options, Pass, Spec};
 use crate::expose::{Limits, ParseError, Syntax, parse};
-use crate::model::{Batch, FamilyView, Kind, SampleView, Suffix, valid_utf8};
+use crate::model::{Batch, FamilyId, FamilyView, Kind, SampleView, Suffix, valid_utf8};
 
 pub(super) static SPEC: Spec = Spec {
     name: "textfile",
@@ -308,6 +308,52 @@ fn copy(family: &FamilyView<'_>, merged: &Merged<'_>, out: &mut Batch) {
         }
         out.sample_full(id, sample.suffix(), &labels, sample.value(), None);
     }
+    if matches!(family.kind(), Kind::Histogram | Kind::Summary) {
+        complete(family, &names, id, out);
+    }
+}
+
+/// What of one histogram or summary was there.
+#[derive(Default)]
+struct Parts {
+    count: Option<f64>,
+    has_sum: bool,
+    has_infinity: bool,
+}
+
+/// Adds what a histogram or summary lacks, as Go's client does when it writes one: the bucket without an
+/// upper bound, which holds the count; a count and a sum of 0.
+fn complete(family: &FamilyView<'_>, names: &BTreeSet<&str>, id: FamilyId, out: &mut Batch) {
+    let mut all: BTreeMap<Vec<(&str, &str)>, Parts> = BTreeMap::new();
+    for sample in family.samples() {
+        let mut labels: Vec<_> = own_labels(family.kind(), sample).collect();
+        labels.extend(names.iter().filter(|name| sample.labels().get(name).is_none()).map(|name| (*name, "")));
+        labels.sort_unstable();
+        let parts = all.entry(labels).or_default();
+        match sample.suffix() {
+            Suffix::Count => parts.count = Some(sample.value()),
+            Suffix::Sum => parts.has_sum = true,
+            Suffix::Bucket => parts.has_infinity |= sample.labels().get("le").is_some_and(is_infinity),
+            _ => {}
+        }
+    }
+    for (mut labels, parts) in all {
+        let count = parts.count.unwrap_or_default();
+        if parts.count.is_none() {
+            out.sample_full(id, Suffix::Count, &labels, count, None);
+        }
+        if !parts.has_sum {
+            out.sample_full(id, Suffix::Sum, &labels, 0.0, None);
+        }
+        if family.kind() == Kind::Histogram && !parts.has_infinity {
+            labels.push(("le", "+Inf"));
+            out.sample_full(id, Suffix::Bucket, &labels, count, None);
+        }
+    }
+}
+
+fn is_infinity(bound: &str) -> bool {
+    bound.parse() == Ok(f64::INFINITY)
 }
 
 /// The labels of a sample without a bucket's bound or a quantile.

@@ -89,9 +89,29 @@ fn absent_labels_are_empty_within_a_family_of_a_file() {
     gives(
         &fixture,
         "a{w=\"1\"} 8\na{x=\"\",y=\"\"} 3\na{x=\"\",y=\"1\"} 2\na{x=\"1\",y=\"\"} 1\n\
-         h{le=\"+Inf\",z=\"\"} 4\nh{z=\"1\"} 5\ns{quantile=\"1\",z=\"1\"} 6\ns{z=\"\"} 7\n\
+         h{le=\"+Inf\",z=\"\"} 4\nh{z=\"\"} 0\nh{z=\"\"} 0\n\
+         h{le=\"+Inf\",z=\"1\"} 0\nh{z=\"1\"} 0\nh{z=\"1\"} 5\n\
+         s{quantile=\"1\",z=\"1\"} 6\ns{z=\"1\"} 0\ns{z=\"1\"} 0\ns{z=\"\"} 0\ns{z=\"\"} 7\n\
          node_textfile_mtime_seconds{file=\"DIR/a/1.prom\"} 1\n\
          node_textfile_mtime_seconds{file=\"DIR/a/2.prom\"} 1\nnode_textfile_scrape_error 0",
+    );
+}
+
+#[test]
+fn what_a_histogram_lacks_is_added_as_node_exporter_adds_it() {
+    let fixture = over(
+        directories(&[(
+            "a/1.prom",
+            "# TYPE h histogram\nh_bucket{le=\"1\"} 1\nh_bucket{le=\"2\"} 3\nh_sum 4\nh_count 5\n\
+             # TYPE only_count histogram\nonly_count_count 2\n# TYPE s summary\ns_sum 6\n",
+        )]),
+        &["a"],
+    );
+    gives(
+        &fixture,
+        "h 4\nh 5\nh{le=\"+Inf\"} 5\nh{le=\"1\"} 1\nh{le=\"2\"} 3\n\
+         only_count 0\nonly_count 2\nonly_count{le=\"+Inf\"} 2\ns 0\ns 6\n\
+         node_textfile_mtime_seconds{file=\"DIR/a/1.prom\"} 1\nnode_textfile_scrape_error 0",
     );
 }
 

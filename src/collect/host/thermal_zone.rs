@@ -1,8 +1,7 @@
 //! Thermal zones and cooling devices. Source: kernel `Documentation/driver-api/thermal/sysfs-api.rst`.
 
-use std::path::PathBuf;
-
-use crate::collect::directory::{names_or_none, number_after};
+use crate::collect::devices::Devices;
+use crate::collect::directory::number_after;
 use crate::collect::{CollectError, Collector, Files, Pass, Spec, parse};
 use crate::model::{Batch, Kind, valid_utf8};
 
@@ -13,25 +12,25 @@ pub(super) static SPEC: Spec = Spec {
     flags: &[],
     build: |host, _| {
         Ok(Box::new(ThermalZone {
-            directory: host.paths.sys("class/thermal"),
+            devices: Devices::new(host, host.paths.sys("class/thermal")),
             files: Files::new(host.descriptors.clone()),
         }))
     },
 };
 
 struct ThermalZone {
-    directory: PathBuf,
+    devices: Devices,
     files: Files,
 }
 
 impl Collector for ThermalZone {
-    fn collect(&mut self, _: &Pass, out: &mut Batch) -> Result<(), CollectError> {
+    fn collect(&mut self, pass: &Pass, out: &mut Batch) -> Result<(), CollectError> {
         self.files.begin_pass();
-        for name in names_or_none(&self.directory) {
-            if let Some(zone) = number_after(&name, "thermal_zone") {
-                self.zone(&name, zone, out);
-            } else if let Some(device) = number_after(&name, "cooling_device") {
-                self.cooling_device(&name, device, out);
+        for name in &*self.devices.names(pass).unwrap_or_default() {
+            if let Some(zone) = number_after(name, "thermal_zone") {
+                self.zone(name, zone, out);
+            } else if let Some(device) = number_after(name, "cooling_device") {
+                self.cooling_device(name, device, out);
             }
         }
         Ok(())
@@ -60,12 +59,12 @@ impl ThermalZone {
     }
 
     fn kind(&mut self, name: &str) -> Option<String> {
-        let kind = self.files.attribute(&self.directory.join(name).join("type")).ok()?;
+        let kind = self.files.attribute(&self.devices.directory().join(name).join("type")).ok()?;
         Some(valid_utf8(kind).into_owned())
     }
 
     fn number(&mut self, name: &str, file: &str) -> Option<f64> {
-        parse::number(self.files.attribute(&self.directory.join(name).join(file)).ok()?)
+        parse::number(self.files.attribute(&self.devices.directory().join(name).join(file)).ok()?)
     }
 }
 

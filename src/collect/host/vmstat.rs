@@ -40,7 +40,7 @@ struct VmStat {
 
 impl Collector for VmStat {
     fn collect(&mut self, _: &Pass, out: &mut Batch) -> Result<(), CollectError> {
-        let text = self.files.read_short_records(&self.path).map_err(|e| CollectError::reading(&self.path, e))?;
+        let text = self.files.read_numbers(&self.path).map_err(|e| CollectError::reading(&self.path, e))?;
         for line in parse::lines(text) {
             let Some((field, value)) = parse::split_once(line, b' ') else { continue };
             let Some(name) = self.names.get(field) else { continue };

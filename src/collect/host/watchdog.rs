@@ -1,8 +1,6 @@
 //! Watchdog timers. Source: kernel `Documentation/ABI/testing/sysfs-class-watchdog`.
 
-use std::path::PathBuf;
-
-use crate::collect::directory::names;
+use crate::collect::devices::Devices;
 use crate::collect::{CollectError, Collector, Files, Pass, Spec, parse};
 use crate::model::{Batch, valid_utf8};
 
@@ -13,14 +11,14 @@ pub(super) static SPEC: Spec = Spec {
     flags: &[],
     build: |host, _| {
         Ok(Box::new(Watchdogs {
-            directory: host.paths.sys("class/watchdog"),
+            devices: Devices::new(host, host.paths.sys("class/watchdog")),
             files: Files::new(host.descriptors.clone()),
         }))
     },
 };
 
 struct Watchdogs {
-    directory: PathBuf,
+    devices: Devices,
     files: Files,
 }
 
@@ -38,13 +36,14 @@ const NUMBERS: [(&str, &str, &str); 7] = [
 const TEXTS: [&str; 5] = ["identity", "options", "pretimeout_governor", "state", "status"];
 
 impl Collector for Watchdogs {
-    fn collect(&mut self, _: &Pass, out: &mut Batch) -> Result<(), CollectError> {
+    fn collect(&mut self, pass: &Pass, out: &mut Batch) -> Result<(), CollectError> {
         self.files.begin_pass();
-        let dogs = names(&self.directory)
-            .map_err(|e| CollectError::NoData(format!("{}: {e}", self.directory.display())))?;
+        let dogs = self.devices.names(pass);
+        let dogs =
+            dogs.map_err(|e| CollectError::NoData(format!("{}: {e}", self.devices.directory().display())))?;
         let mut result = Ok(());
-        for dog in dogs {
-            result = result.and(self.watchdog(&dog, out));
+        for dog in &*dogs {
+            result = result.and(self.watchdog(dog, out));
         }
         result
     }
@@ -52,7 +51,7 @@ impl Collector for Watchdogs {
 
 impl Watchdogs {
     fn watchdog(&mut self, name: &str, out: &mut Batch) -> Result<(), CollectError> {
-        let directory = self.directory.join(name);
+        let directory = self.devices.directory().join(name);
         for (attribute, family, help) in NUMBERS {
             let path = directory.join(attribute);
             // Each is there only where the hardware knows it.

@@ -108,7 +108,7 @@ impl Collector for Xfs {
     fn collect(&mut self, _: &Pass, out: &mut Batch) -> Result<(), CollectError> {
         self.tree.begin_pass();
         // `stats` is the sum over all file systems, and has no `stats/stats` below it.
-        for device in self.tree.names_if_any(&[], |_| true)? {
+        for device in self.tree.names_if_any(&[], |name| name != "stats")? {
             let below = [&*device, "stats", "stats"];
             let Some(text) = self.tree.optional(&below)? else { continue };
             if !write(out, &device, text) {

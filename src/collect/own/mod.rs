@@ -1,20 +1,19 @@
 //! The program's own metrics: one more part of every snapshot, named [`SOURCE`].
 //!
 //! Instruments live in one `prometheus_client` registry, to which the HTTP face and the wiring add
-//! theirs. Each pass encodes it as OpenMetrics and reads it back with the parser of
-//! [`expose`](crate::expose): the crate offers its values in no other way, and so they meet the same
-//! rules as anybody else's. What the kernel knows of this process is read beside it.
+//! theirs. Each pass reads them through [`registry`]. What the kernel knows of this process is read beside
+//! it.
 //!
 //! Invariant: an [`Own`] outlives the engines that are built on it, so a reload resets no counter.
 
 mod build;
 mod process;
+mod registry;
 mod stats;
 
 use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use rustc_hash::FxHashMap;
@@ -23,9 +22,10 @@ pub use build::BuildInfo;
 pub use stats::EngineStats;
 pub(super) use stats::PassResult;
 
-use crate::expose::{self, Syntax};
+use super::handed::Handed;
 use crate::model::{Batch, Timestamp};
 use process::Process;
+use registry::RegistryReader;
 
 /// The source of our own part of a snapshot. No collector: it cannot be selected or left out.
 pub const SOURCE: &str = "own";
@@ -39,13 +39,14 @@ pub struct Own {
     registry: Mutex<Registry>,
     reader: Mutex<Reader>,
     runs: Mutex<FxHashMap<&'static str, Arc<AtomicUsize>>>,
+    handed: Arc<Handed>,
 }
 
 /// What a gathering uses again each time.
 #[derive(Debug)]
 struct Reader {
     process: Option<Process>,
-    text: String,
+    instruments: RegistryReader,
     spare: Option<Batch>,
 }
 
@@ -80,13 +81,26 @@ impl Own {
             config.last_success_seconds.clone(),
         );
         let process = exporter_metrics.then(Process::new);
-        let reader = Mutex::new(Reader { process, text: String::new(), spare: None });
-        Self { build, stats, config, registry: Mutex::new(registry), reader, runs: Mutex::default() }
+        let reader = Mutex::new(Reader { process, instruments: RegistryReader::default(), spare: None });
+        Self {
+            build,
+            stats,
+            config,
+            registry: Mutex::new(registry),
+            reader,
+            runs: Mutex::default(),
+            handed: Arc::default(),
+        }
     }
 
     /// Adds instruments. Their values are read at the end of each pass, for as long as this lives.
     pub fn register(&self, add: impl FnOnce(&mut Registry)) {
         add(&mut lock(&self.registry));
+    }
+
+    /// Results that other parts keep, for all engines.
+    pub const fn handed(&self) -> &Arc<Handed> {
+        &self.handed
     }
 
     /// What the engines count.
@@ -105,7 +119,7 @@ impl Own {
     /// Everything known now, as one source's samples.
     pub(super) fn gather(&self) -> Batch {
         let mut reader = lock(&self.reader);
-        let Reader { process, text, spare } = &mut *reader;
+        let Reader { process, instruments, spare } = &mut *reader;
         let mut out = spare.take().unwrap_or_default();
         out.clear();
         self.build.expose(&mut out);
@@ -113,15 +127,7 @@ impl Own {
         if let Some(process) = process {
             process.expose(&mut out);
         }
-        text.clear();
-        if encode(text, &lock(&self.registry)).is_err() {
-            tracing::error!("an instrument of our own cannot be encoded; please report this");
-            return out;
-        }
-        let limits = expose::Limits::default();
-        if let Err(error) = expose::parse(text.as_bytes(), Syntax::OpenMetrics100, limits, &mut out) {
-            tracing::error!(%error, "our own metrics are no OpenMetrics; please report this");
-        }
+        instruments.read(&lock(&self.registry), &mut out);
         out
     }
 
@@ -145,6 +151,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::expose;
     use crate::model::{Kind, Snapshot};
 
     fn own() -> Own {

@@ -8,6 +8,7 @@
 //! `Documentation/filesystems/proc.rst`. The Go client's two network counters are left out: they count
 //! the network namespace, not the process, and the collectors `netdev` and `netstat` have them.
 
+use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -24,6 +25,8 @@ const DESCRIPTORS: &str = "/proc/self/fd";
 #[derive(Debug)]
 pub(super) struct Process {
     files: Files,
+    /// Held open: looking it up takes longer than asking it.
+    descriptors: Option<File>,
     page_bytes: f64,
     start_time_seconds: Option<f64>,
 }
@@ -32,7 +35,8 @@ impl Process {
     pub(super) fn new() -> Self {
         let mut files = Files::new(Arc::new(DescriptorBudget::new(1)));
         let start_time_seconds = start_time_seconds(&mut files);
-        Self { files, page_bytes: parse::value(rustix::param::page_size() as u64), start_time_seconds }
+        let page_bytes = parse::value(rustix::param::page_size() as u64);
+        Self { files, descriptors: File::open(DESCRIPTORS).ok(), page_bytes, start_time_seconds }
     }
 
     pub(super) fn expose(&mut self, out: &mut Batch) {
@@ -42,7 +46,7 @@ impl Process {
         let help = "User and system CPU time that this process has spent, in seconds.";
         out.counter("process_cpu_seconds_total", help, &[], cpu_seconds);
         self.memory(out);
-        descriptors(out);
+        self.descriptors(out);
         if let Some(start) = self.start_time_seconds {
             let help = "When this process started, in seconds since the Unix epoch.";
             out.gauge("process_start_time_seconds", help, &[], start);
@@ -62,29 +66,29 @@ impl Process {
         let help = "Most virtual memory that this process may have, in bytes.";
         out.gauge("process_virtual_memory_max_bytes", help, &[], soft_limit(Resource::As));
     }
-}
 
-fn descriptors(out: &mut Batch) {
-    if let Some(open) = open_descriptors() {
-        out.gauge(
-            "process_open_fds",
-            "File descriptors that this process has open.",
-            &[],
-            parse::value(open),
-        );
+    fn descriptors(&self, out: &mut Batch) {
+        if let Some(open) = self.open_descriptors() {
+            out.gauge(
+                "process_open_fds",
+                "File descriptors that this process has open.",
+                &[],
+                parse::value(open),
+            );
+        }
+        let help = "Most file descriptors that this process may have open.";
+        out.gauge("process_max_fds", help, &[], soft_limit(Resource::Nofile));
     }
-    let help = "Most file descriptors that this process may have open.";
-    out.gauge("process_max_fds", help, &[], soft_limit(Resource::Nofile));
-}
 
-fn open_descriptors() -> Option<u64> {
-    let size = std::fs::metadata(DESCRIPTORS).ok()?.len();
-    if size > 0 {
-        return Some(size);
+    fn open_descriptors(&self) -> Option<u64> {
+        let size = self.descriptors.as_ref()?.metadata().ok()?.len();
+        if size > 0 {
+            return Some(size);
+        }
+        let listed = std::fs::read_dir(DESCRIPTORS).ok()?.count() as u64;
+        // The directory that is being listed counts itself.
+        Some(listed.saturating_sub(1))
     }
-    let listed = std::fs::read_dir(DESCRIPTORS).ok()?.count() as u64;
-    // The directory that is being listed counts itself.
-    Some(listed.saturating_sub(1))
 }
 
 /// Without a limit, the largest number there is, as the kernel and the Go client have it.

@@ -30,15 +30,18 @@ use crate::model::{Batch, Kind, Suffix, Timestamp};
 /// [`Batch::set_limit`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Length of a line, without its line feed.
+    /// Length of a line, without its line feed; in protobuf, of one metric.
     pub line_bytes: usize,
     /// Labels of a sample.
     pub labels: usize,
+    /// Labels of all samples together, names and values. Text is bounded by its own size; in protobuf a metric's
+    /// labels are written once and each of its buckets has them.
+    pub unfolded_bytes: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { line_bytes: 1 << 20, labels: 128 }
+        Self { line_bytes: 1 << 20, labels: 128, unfolded_bytes: 256 << 20 }
     }
 }
 

@@ -272,7 +272,7 @@ fn refused_open_metrics() {
 
 #[test]
 fn limits_hold() {
-    let limits = Limits { line_bytes: 40, labels: 2 };
+    let limits = Limits { line_bytes: 40, labels: 2, ..Limits::default() };
     let mut batch = Batch::new();
     batch.set_limit(2);
     let text = b"a 1\na{b=\"\"} 2\na{b=\"\",c=\"\"} 3\n";

@@ -20,8 +20,8 @@ use rustls::{NamedGroup, RootCertStore, ServerConfig, SupportedCipherSuite, Supp
 use tracing::warn;
 
 use self::client::{ClientAuth, Verifier};
-use super::watched_files::WatchedFiles;
-use crate::config::Section;
+
+use crate::config::{Section, WatchedFiles};
 
 /// TLS versions by Go's names; 1.0 and 1.1 are known, but not spoken.
 const VERSIONS: [(&str, Version); 4] = [

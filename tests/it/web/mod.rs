@@ -1,11 +1,18 @@
 //! The HTTP face over real sockets: a server per test on a port of the kernel's choice.
 
+mod api;
 mod auth;
 pub(crate) mod authority;
+mod explain;
+mod judging;
 mod limits;
 mod listener;
 mod pages;
+mod push;
+mod rules;
+mod slos;
 mod tls;
+mod write;
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -44,7 +51,10 @@ pub(crate) fn state() -> WebState {
         now: || Timestamp::from_millis(1_700_000_000_000),
         ready,
         reload: None,
+        api: None,
+        write: None,
         metrics: HttpMetrics::default(),
+        push: None,
         version: "1.2.3".to_owned(),
     }
 }
@@ -74,7 +84,7 @@ impl Running {
     }
 
     /// Sends `request` and reads until the server closes.
-    pub(crate) async fn send(&self, request: &str) -> Reply {
+    pub(crate) async fn send(&self, request: impl AsRef<[u8]>) -> Reply {
         exchange(self.connect().await, request).await
     }
 
@@ -102,8 +112,11 @@ impl Running {
     }
 }
 
-pub(crate) async fn exchange(mut stream: impl AsyncRead + AsyncWrite + Unpin, request: &str) -> Reply {
-    stream.write_all(request.as_bytes()).await.expect("send");
+pub(crate) async fn exchange(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    request: impl AsRef<[u8]>,
+) -> Reply {
+    stream.write_all(request.as_ref()).await.expect("send");
     let mut bytes = Vec::new();
     // A reset after the answer is as good as an end.
     let _ = stream.read_to_end(&mut bytes).await;

@@ -45,7 +45,7 @@ async fn the_landing_page_links_to_the_metrics_and_loads_nothing_from_elsewhere(
     let page = server.get("/").await;
     let text = page.text();
     assert!(text.contains("<h1>Outrigger</h1>") && text.contains("1.2.3"), "{text}");
-    assert!(text.contains("href=\"/m\"") && text.contains("href=\"/-/healthy\""), "{text}");
+    assert!(text.contains("href=\"m\"") && text.contains("href=\"-/healthy\""), "{text}");
     assert!(!text.contains("http://") && !text.contains("https://") && !text.contains("src="), "{text}");
     assert!(page.header("content-security-policy").is_some_and(|p| p.starts_with("default-src 'none'")));
     assert_eq!(page.header("x-content-type-options"), Some("nosniff"));

@@ -145,7 +145,7 @@ impl Collector for Diskstats {
     fn collect(&mut self, _: &Pass, out: &mut Batch) -> Result<(), CollectError> {
         self.pass += 1;
         self.block.begin_pass();
-        let text = self.stats.read(&self.path).map_err(|e| CollectError::reading(&self.path, e))?;
+        let text = self.stats.read_short_records(&self.path).map_err(|e| CollectError::reading(&self.path, e))?;
         let families = FIELDS.map(|(name, help, kind, _)| out.family(name, help, kind));
         let info = out.family("node_disk_info", "Facts about a block device; always 1.", Kind::Gauge);
         let udev = self.udev.is_there();

@@ -1,21 +1,21 @@
 //! File systems: space, inodes, whether they are read-only, whether they answer.
 //!
 //! Sources: `proc_pid_mountinfo(5)`, `statfs(2)`. A mount that does not answer in time is exposed with
-//! `device_error="mountpoint timeout"` and left alone until it does; see [`prober`] for the bounds.
+//! `device_error="mountpoint timeout"` and left alone until it does; see [`prober`](crate::collect::prober) for the bounds. Mounts that
+//! the kernel answers for from memory are asked without another thread: two changes of thread cost more
+//! than all of them.
 
 mod mounts;
-mod prober;
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 use std::time::{Duration, Instant};
 
 use rustc_hash::FxHashSet;
 
 pub(super) use self::mounts::{Mount, MountTable};
-use self::prober::{Answer, Prober, Question, Space, Statfs};
+use crate::collect::prober::{Ask, Prober, Question, Threads};
 use crate::collect::{
     BuildError, CollectError, Collector, Flag, FlagKind, Host, NameFilter, Options, Pass, Spec,
 };
@@ -85,16 +85,50 @@ pub(super) static SPEC: Spec = Spec {
             false,
         ),
     ],
-    build: |host, options| build(host, options, Box::new(statfs)),
+    build: |host, options| build(host, options, Box::new(|question| statfs(&question.path))),
 };
 
+/// What `statfs` says, in bytes and numbers of inodes.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Space {
+    size: f64,
+    free: f64,
+    available: f64,
+    files: f64,
+    files_free: f64,
+    read_only: bool,
+}
+
+/// A mount to ask.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Place {
+    /// Tells a new mount from a stuck one at the same place.
+    mount_id: u64,
+    /// Where.
+    path: Arc<PathBuf>,
+    /// The file system's device number.
+    device: (u32, u32),
+}
+
+impl Question for Place {
+    type Answer = io::Result<Space>;
+    type Group = (u32, u32);
+
+    fn group(&self) -> (u32, u32) {
+        self.device
+    }
+}
+
+/// The mount's answer, or `None` if there was none in time.
+type Answer = Option<io::Result<Space>>;
+
 /// Threads of all probers of the process.
-static ALIVE: AtomicUsize = AtomicUsize::new(0);
+static ALIVE: Threads = Threads::named("statfs");
 
 /// Part of the pass's time that is left to write the samples when a mount does not answer.
 const RESERVED: u32 = 20;
 
-fn build(host: &Host, options: &Options, statfs: Box<Statfs>) -> Result<Box<dyn Collector>, BuildError> {
+fn build(host: &Host, options: &Options, statfs: Box<Ask<Place>>) -> Result<Box<dyn Collector>, BuildError> {
     let filter = |include, exclude, old| {
         NameFilter::with_default_exclude("filesystem", options, include, exclude, old)
     };
@@ -115,8 +149,12 @@ fn build(host: &Host, options: &Options, statfs: Box<Statfs>) -> Result<Box<dyn 
         prober: Prober::new(workers, timeout, statfs, &ALIVE),
         mounts: Vec::new(),
         questions: Vec::new(),
+        at_once: Vec::new(),
     }))
 }
+
+/// `ST_RDONLY` of `statfs(2)`: the mount or its superblock is read-only.
+const READ_ONLY: u64 = 1;
 
 /// Asks the kernel. `f_bsize`, not `f_frsize`, is the unit that node_exporter multiplies with.
 #[allow(
@@ -139,6 +177,7 @@ fn statfs(path: &Path) -> io::Result<Space> {
         available: stat.f_bavail as f64 * block,
         files: stat.f_files as f64,
         files_free: stat.f_ffree as f64,
+        read_only: stat.f_flags as u64 & READ_ONLY != 0,
     })
 }
 
@@ -146,10 +185,11 @@ struct Filesystem {
     table: MountTable,
     mount_points: NameFilter,
     fs_types: NameFilter,
-    prober: Prober,
+    prober: Prober<Place>,
     mounts: Vec<Mount>,
-    /// One per mount.
-    questions: Vec<Question>,
+    /// One for each mount that may keep us waiting, and one for each that cannot.
+    questions: Vec<Place>,
+    at_once: Vec<Place>,
 }
 
 impl Filesystem {
@@ -162,12 +202,14 @@ impl Filesystem {
         mounts.reverse();
         mounts.retain(|m| seen.insert((m.device.clone(), m.mount_point.clone(), m.fs_type.clone())));
         mounts.reverse();
-        let question = |m: &Mount| Question {
+        let question = |m: &Mount| Place {
             mount_id: m.id,
             path: Arc::new(m.path.clone()),
             device: (m.major, m.minor),
         };
-        self.questions = mounts.iter().map(question).collect();
+        let (at_once, may_hang): (Vec<&Mount>, _) = mounts.iter().partition(|m| m.answers_from_memory);
+        self.at_once = at_once.into_iter().map(question).collect();
+        self.questions = Vec::into_iter(may_hang).map(question).collect();
         self.mounts = mounts;
         Ok(())
     }
@@ -179,8 +221,13 @@ impl Collector for Filesystem {
         let left = pass.deadline.saturating_duration_since(Instant::now());
         let reserved = (left / RESERVED).max(Duration::from_millis(1));
         let until = pass.deadline.checked_sub(reserved).unwrap_or(pass.deadline);
-        let answers = self.prober.ask(&self.questions, until);
-        for (mount, answer) in self.mounts.iter().zip(answers) {
+        let mut answers = self.prober.ask(&self.questions, until).into_iter();
+        let mut at_once = self.at_once.iter();
+        for mount in &self.mounts {
+            let answer = match mount.answers_from_memory {
+                true => at_once.next().map(|place| self.prober.ask_here(place)),
+                false => answers.next().flatten(),
+            };
             write(out, mount, answer);
         }
         Ok(())
@@ -202,7 +249,9 @@ fn write(out: &mut Batch, mount: &Mount, answer: Answer) {
     let help = "Whether asking the mount for its space failed; `device_error` says how.";
     out.gauge("node_filesystem_device_error", help, &labels, f64::from(u8::from(space.is_none())));
     let help = "Whether the mount is read-only.";
-    out.gauge("node_filesystem_readonly", help, &labels, f64::from(u8::from(mount.read_only)));
+    // An error can make a file system read-only without a change of the mount table.
+    let read_only = mount.read_only || (!mount.covered && space.as_ref().is_some_and(|s| s.read_only));
+    out.gauge("node_filesystem_readonly", help, &labels, f64::from(u8::from(read_only)));
     let Some(space) = space else { return };
     for (name, help, value) in [
         ("node_filesystem_size_bytes", "Size of the file system.", space.size),

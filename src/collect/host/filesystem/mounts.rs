@@ -3,8 +3,10 @@
 //! Process 1's table is read, so that a process with a mount namespace of its own reports the machine's
 //! mounts; where it is hidden (`hidepid`), our own.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::collect::{CollectError, DescriptorBudget, Files, HostPaths, parse};
 use crate::model::valid_utf8;
@@ -28,9 +30,16 @@ pub(in crate::collect::host) struct Mount {
     pub(in crate::collect::host) minor: u32,
     /// Whether the mount or its superblock is read-only.
     pub(in crate::collect::host) read_only: bool,
+    /// Whether a later mount at the same place hides it.
+    pub(in crate::collect::host) covered: bool,
+    /// Whether `statfs` cannot wait for a device, a server or a process, on the way there included.
+    pub(in crate::collect::host) answers_from_memory: bool,
 }
 
-/// Reads the mount table; parses it only when it has changed.
+/// File systems whose `statfs`, and whose directories that hold mounts, the kernel has in memory.
+const IN_MEMORY: [&[u8]; 7] = [b"ext2", b"ext3", b"ext4", b"tmpfs", b"ramfs", b"devtmpfs", b"sysfs"];
+
+/// Reads the mount table only when the kernel says that it has changed, or cannot say so.
 #[derive(Debug)]
 pub(in crate::collect::host) struct MountTable {
     paths: HostPaths,
@@ -55,17 +64,68 @@ impl MountTable {
         &mut self,
         mut keep: impl FnMut(&str, &str) -> bool,
     ) -> Result<Option<Vec<Mount>>, CollectError> {
+        if !self.text.is_empty() && self.files.mount_table_unchanged(&self.init) {
+            return Ok(None);
+        }
+        // The change that was just told is told once: until the table is read, it is not known.
+        let last = std::mem::take(&mut self.text);
         let text = match self.files.read(&self.init) {
             Ok(text) => text,
             Err(_) => self.files.read(&self.own).map_err(|e| CollectError::reading(&self.own, e))?,
         };
-        if text == self.text {
+        if text == last {
+            self.text = last;
             return Ok(None);
         }
-        text.clone_into(&mut self.text);
-        let mounts = parse::lines(&self.text).filter_map(|line| mount(&self.paths, line, &mut keep));
+        self.text = text.to_vec();
+        let places = Places::new(&self.text);
+        let at_root = self.paths.rootfs == Path::new("/");
+        let mounts = parse::lines(&self.text).enumerate().filter_map(|(at, line)| {
+            let mut mount = mount(&self.paths, line, &mut keep)?;
+            let place = place(line)?;
+            mount.covered = places.last.get(place).is_some_and(|last| *last != at);
+            mount.answers_from_memory = at_root && !places.may_wait(place);
+            Some(mount)
+        });
         Ok(Some(mounts.collect()))
     }
+}
+
+/// All mount points, escaped as in the table.
+struct Places<'a> {
+    /// The line of the last mount there.
+    last: FxHashMap<&'a [u8], usize>,
+    /// Those of a file system that is not [`IN_MEMORY`].
+    waiting: FxHashSet<&'a [u8]>,
+}
+
+impl<'a> Places<'a> {
+    fn new(table: &'a [u8]) -> Self {
+        let mut places = Self { last: FxHashMap::default(), waiting: FxHashSet::default() };
+        for (at, line) in parse::lines(table).enumerate() {
+            let Some(place) = place(line) else { continue };
+            places.last.insert(place, at);
+            if !type_of(line).is_some_and(|t| IN_MEMORY.contains(&t)) {
+                places.waiting.insert(place);
+            }
+        }
+        places
+    }
+
+    /// Whether there, or on the way there, is a file system that is not in memory.
+    fn may_wait(&self, place: &[u8]) -> bool {
+        let above = memchr::memchr_iter(b'/', place).filter_map(|slash| place.get(..slash.max(1)));
+        above.chain([place]).any(|path| self.waiting.contains(path))
+    }
+}
+
+fn place(line: &[u8]) -> Option<&[u8]> {
+    parse::fields(line).nth(4)
+}
+
+fn type_of(line: &[u8]) -> Option<&[u8]> {
+    let separator = memchr::memmem::find(line, b" - ")?;
+    parse::fields(line.get(separator + 3..)?).next()
 }
 
 /// `id parent major:minor root mount-point options [optional fields] - type source super-options`
@@ -99,12 +159,14 @@ fn mount(paths: &HostPaths, line: &[u8], keep: &mut impl FnMut(&str, &str) -> bo
         major: u32::try_from(parse::unsigned(major)?).ok()?,
         minor: u32::try_from(parse::unsigned(minor)?).ok()?,
         read_only: is_ro(options) || is_ro(super_options),
+        covered: false,
+        answers_from_memory: false,
     })
 }
 
-fn path_without_root<'a>(paths: &HostPaths, mount_point: &'a [u8]) -> &'a std::path::Path {
+fn path_without_root<'a>(paths: &HostPaths, mount_point: &'a [u8]) -> &'a Path {
     use std::os::unix::ffi::OsStrExt;
-    let path = std::path::Path::new(std::ffi::OsStr::from_bytes(mount_point));
+    let path = Path::new(std::ffi::OsStr::from_bytes(mount_point));
     path.strip_prefix(&paths.rootfs).unwrap_or(path)
 }
 
@@ -130,7 +192,6 @@ fn unescape(text: &[u8]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::path::Path;
 
     fn table(root: &str, line: &[u8]) -> Option<Mount> {
         let paths = HostPaths { rootfs: root.into(), ..HostPaths::default() };
@@ -176,5 +237,46 @@ mod tests {
             let cut = table("/", &line[..end]);
             assert!(cut.is_none_or(|m| m.mount_point == "/mnt/a b\\1"), "{end}");
         }
+    }
+
+    #[test]
+    fn hidden_mounts_and_those_that_may_wait() {
+        let table = b"1 0 8:1 / / rw - ext4 /dev/a rw\n\
+            2 1 0:5 / /net rw - nfs4 server:/ rw\n\
+            3 2 0:6 / /net/t rw - tmpfs tmpfs rw\n\
+            4 1 0:7 / /network rw - tmpfs tmpfs rw\n\
+            5 1 8:2 / /twice rw - xfs /dev/b rw\n\
+            6 1 0:8 / /twice rw - tmpfs tmpfs rw\n";
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::create_dir(directory.path().join("1")).unwrap();
+        std::fs::write(directory.path().join("1/mountinfo"), table).unwrap();
+        for (root, at_root) in [("/", true), ("/host", false)] {
+            let paths = HostPaths {
+                procfs: directory.path().to_path_buf(),
+                rootfs: root.into(),
+                ..HostPaths::default()
+            };
+            let mut table = MountTable::new(paths, Arc::default());
+            let mounts = table.changed(|_, _| true).unwrap().unwrap();
+            let ids = |keep: fn(&Mount) -> bool| mounts.iter().filter(|m| keep(m)).map(|m| m.id).collect::<Vec<_>>();
+            assert_eq!(ids(|m| m.covered), [5]);
+            assert_eq!(ids(|m| m.answers_from_memory), if at_root { &[1, 4][..] } else { &[] });
+            assert!(table.changed(|_, _| true).unwrap().is_none(), "an ordinary file is compared");
+        }
+    }
+
+    #[test]
+    fn the_kernel_says_that_the_table_is_the_same() {
+        let mut table = MountTable::new(HostPaths::default(), Arc::default());
+        if !table.init.exists() {
+            table.init = table.own.clone();
+        }
+        assert!(table.changed(|_, _| true).unwrap().is_some_and(|mounts| !mounts.is_empty()));
+        // Were the text compared, this would be a change; other programs do mount now and then.
+        table.text = b"not what is there".to_vec();
+        let same = table.changed(|_, _| true).unwrap().is_none();
+        assert_eq!(same, table.text == b"not what is there");
+        table.text.clear();
+        assert!(table.changed(|_, _| true).unwrap().is_some(), "what was not read is read");
     }
 }

@@ -19,11 +19,11 @@ fn collector(
     for (name, value) in options {
         all.set(name, value).unwrap();
     }
-    let statfs = move |path: &Path| f(path.strip_prefix(&root).unwrap().to_str().unwrap());
+    let statfs = move |place: &Place| f(place.path.strip_prefix(&root).unwrap().to_str().unwrap());
     build(&Host::new(paths), &all, Box::new(statfs)).unwrap()
 }
 
-const SPACE: Space = Space { size: 1000.0, free: 500.0, available: 400.0, files: 30.0, files_free: 20.0 };
+const SPACE: Space = Space { size: 1000.0, free: 500.0, available: 400.0, files: 30.0, files_free: 20.0, read_only: false };
 
 const MOUNTS: &str = "21 26 0:20 / /sys rw - sysfs sysfs rw\n\
     26 0 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw\n\
@@ -143,5 +143,20 @@ fn filters() {
 fn messages_are_spelled_as_go_spells_them() {
     for (code, want) in [(2, "no such file or directory"), (13, "permission denied"), (5, "input/output error")] {
         assert_eq!(message(&io::Error::from_raw_os_error(code)), want);
+    }
+}
+
+#[test]
+fn a_file_system_that_turned_read_only_shows_at_once() {
+    let mounts = "1 0 8:1 / / rw - ext4 /dev/a rw\n2 1 8:2 / /t rw - ext4 /dev/b rw\n3 1 8:3 / /t rw - xfs /dev/c rw\n";
+    let fixture = Fixture::new().file("proc/1/mountinfo", mounts);
+    let mut collector = collector(&fixture, &[], |_| Ok(Space { read_only: true, ..SPACE }));
+    let (text, _) = run(&mut *collector);
+    for (device, mount_point, want) in [("a", "/", 1), ("b", "/t", 0), ("c", "/t", 1)] {
+        let found = text.lines().any(|l| {
+            l.starts_with(&format!("node_filesystem_readonly{{device=\"/dev/{device}\""))
+                && l.ends_with(&format!("mountpoint=\"{mount_point}\"}} {want}"))
+        });
+        assert!(found, "{device}: {text}");
     }
 }

@@ -10,9 +10,9 @@ use rustix::io::Errno;
 
 use super::{Families, Filter, Info, bytes_a_second, whole};
 use crate::collect::generic_netlink::GenericNetlink;
-use crate::collect::links::{COUNTER_NAMES, Link, attribute, for_each_link};
-use crate::collect::netlink::{Attributes, Netlink, NetlinkError, Protocol};
-use crate::collect::{CollectError, Collector, Pass, Tree, parse};
+use crate::collect::links::{COUNTER_NAMES, Link, attribute};
+use crate::collect::netlink::{Attributes, NetlinkError};
+use crate::collect::{CollectError, Collector, Host, Pass, Tree, parse};
 use crate::model::{Batch, Kind, valid_utf8};
 
 const ETHTOOL_MSG_LINKMODES_GET: u8 = 4;
@@ -23,7 +23,7 @@ const ETHTOOL_A_HEADER_DEV_NAME: u16 = 2;
 const NLA_F_NESTED: u16 = 0x8000;
 
 /// IF_OPER_*, RFC 2863.
-const OPERATIONAL_STATES: [&str; 7] =
+pub(super) const OPERATIONAL_STATES: [&str; 7] =
     ["unknown", "notpresent", "down", "lowerlayerdown", "testing", "dormant", "up"];
 
 /// Attributes that only sysfs has.
@@ -33,7 +33,7 @@ pub(super) struct NetClassRtnl {
     filter: Filter,
     tree: Tree,
     with_counters: bool,
-    links: Netlink,
+    host: Host,
     ethtool: GenericNetlink,
 }
 
@@ -43,9 +43,8 @@ struct LinkMode {
 }
 
 impl NetClassRtnl {
-    pub(super) const fn new(filter: Filter, tree: Tree, with_counters: bool) -> Self {
-        let links = Netlink::new(Protocol::Route);
-        Self { filter, tree, with_counters, links, ethtool: GenericNetlink::new("ethtool") }
+    pub(super) const fn new(filter: Filter, tree: Tree, with_counters: bool, host: Host) -> Self {
+        Self { filter, tree, with_counters, host, ethtool: GenericNetlink::new("ethtool") }
     }
 
     fn link_modes(&mut self, pass: &Pass) -> Result<BTreeMap<Vec<u8>, LinkMode>, NetlinkError> {
@@ -87,12 +86,14 @@ impl Collector for NetClassRtnl {
             })
         });
         let (filter, tree) = (&self.filter, &mut self.tree);
-        for_each_link(&mut self.links, pass.deadline, |link| {
+        let mut table = self.host.links();
+        table.refresh(pass)?;
+        for link in table.links() {
             let device = valid_utf8(link.name);
             if filter.ignores(&device) {
-                return;
+                continue;
             }
-            link_samples(link, &device, modes.get(link.name), &families, out);
+            link_samples(&link, &device, modes.get(link.name), &families, out);
             for attribute in FROM_SYSFS {
                 if let Some(value) = tree.attribute(&[&device, attribute]).ok().and_then(whole) {
                     families.number(attribute, &device, value, out);
@@ -101,7 +102,7 @@ impl Collector for NetClassRtnl {
             for (family, value) in counters.iter().flatten().zip(link.counters().into_iter().flatten()) {
                 out.sample(*family, &[("device", &device)], parse::value(value));
             }
-        })?;
+        }
         Ok(())
     }
 }
@@ -145,9 +146,16 @@ fn link_samples(link: &Link<'_>, device: &str, mode: Option<&LinkMode>, families
     }
 }
 
-fn hardware_address(bytes: Option<&[u8]>) -> String {
-    let bytes = bytes.unwrap_or_default();
-    bytes.iter().map(|b| format!("{b:02x}")).collect::<Vec<_>>().join(":")
+pub(super) fn hardware_address(bytes: Option<&[u8]>) -> String {
+    let digit = |n: u8| char::from(if n < 10 { b'0' + n } else { b'a' + n - 10 });
+    let mut text = String::with_capacity(3 * bytes.map_or(0, <[u8]>::len));
+    for byte in bytes.unwrap_or_default() {
+        if !text.is_empty() {
+            text.push(':');
+        }
+        text.extend([digit(byte >> 4), digit(byte & 15)]);
+    }
+    text
 }
 
 #[cfg(test)]

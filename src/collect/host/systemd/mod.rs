@@ -250,9 +250,7 @@ fn describe_units(
 fn unit_states(family: FamilyId, unit: &Unit, kind: &str, out: &mut Batch) {
     for state in STATES {
         let value = f64::from(u8::from(state == unit.active_state));
-        let labels = [("name", unit.name.as_str()), ("state", state), ("type", kind)];
-        // An empty label is none.
-        let given = labels.len() - usize::from(kind.is_empty());
-        out.sample(family, labels.get(..given).unwrap_or_default(), value);
+        // Of units that are no services the type is empty, and written all the same, as node_exporter does.
+        out.sample(family, &[("name", unit.name.as_str()), ("state", state), ("type", kind)], value);
     }
 }

@@ -57,10 +57,9 @@ fn machine(socket: &str, answer: impl Fn(&str, &str, &[&str]) -> Answer + Send +
 }
 
 fn states(name: &str, kind: &str, now: &str) -> String {
-    let kind = if kind.is_empty() { String::new() } else { format!(",type={kind:?}") };
     let line = |state: &&str| {
         let value = u8::from(*state == now);
-        format!("node_systemd_unit_state{{name={name:?},state={state:?}{kind}}} {value}\n")
+        format!("node_systemd_unit_state{{name={name:?},state={state:?},type={kind:?}}} {value}\n")
     };
     super::STATES.iter().map(line).collect()
 }

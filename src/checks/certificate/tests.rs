@@ -1,0 +1,157 @@
+//! Sources as they are: chains, kubeconfigs, what cannot be read.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use rcgen::{CertificateParams, DnType, Issuer, KeyPair, SerialNumber, date_time_ymd};
+
+use super::super::sample;
+use super::*;
+use crate::model::{Batch, Snapshot};
+
+/// 2025-06-15.
+const NOW: Timestamp = Timestamp::from_millis(1_749_945_600_000);
+
+fn named(name: &str, serial: u8, last_year: i32) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.distinguished_name.push(DnType::CommonName, name);
+    params.distinguished_name.push(DnType::OrganizationName, "O");
+    params.serial_number = Some(SerialNumber::from_slice(&[serial]));
+    params.not_before = date_time_ymd(2025, 1, 1);
+    params.not_after = date_time_ymd(last_year, 1, 1);
+    params
+}
+
+fn pem(label: &str, der: &[u8]) -> String {
+    let text = STANDARD.encode(der);
+    let lines: Vec<&str> =
+        text.as_bytes().chunks(64).map(|line| std::str::from_utf8(line).unwrap()).collect();
+    format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", lines.join("\n"))
+}
+
+/// A certificate and the authority that signed it, in PEM.
+fn chain() -> String {
+    let (authority_key, key) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
+    let authority = named("ca", 1, 2040);
+    let root = authority.self_signed(&authority_key).unwrap();
+    let issuer = Issuer::new(authority, authority_key);
+    let leaf = named("leaf", 200, 2026).signed_by(&key, &issuer).unwrap();
+    let (leaf, root) = (pem("CERTIFICATE", leaf.der()), pem("CERTIFICATE", root.der()));
+    format!("{leaf}{}{root}{root}", pem("PRIVATE KEY", &key.serialize_der()))
+}
+
+fn settings(files: Vec<PathBuf>, kubeconfigs: Vec<PathBuf>) -> CertificateSettings {
+    CertificateSettings {
+        name: "tls".to_owned(),
+        files,
+        kubeconfigs,
+        endpoints: Vec::new(),
+        interval: Duration::from_secs(300),
+        timeout: Duration::from_secs(10),
+    }
+}
+
+/// Samples as text, the folder of the test taken out.
+fn shown(settings: &CertificateSettings, dir: &Path) -> Vec<String> {
+    let looked = write(settings, &read_files(settings), &[], NOW);
+    let mut out = Batch::new();
+    sample::write(FAMILIES, std::iter::once(looked.samples.as_slice()), NOW, &mut out);
+    let snapshot = Snapshot::assemble(NOW, vec![("certificate", out)]);
+    assert_eq!(snapshot.duplicates(), 0);
+    let mut lines = Vec::new();
+    for family in snapshot.families() {
+        for sample in family.samples() {
+            let labels: Vec<_> =
+                sample.labels().iter().map(|(name, value)| format!("{name}={value}")).collect();
+            let line = format!("{}{{{}}} {}", family.name(), labels.join(","), sample.value());
+            lines.push(line.replace(&*dir.to_string_lossy(), ""));
+        }
+    }
+    lines
+}
+
+#[test]
+fn chains_and_what_is_no_certificate() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("a.pem"), chain()).unwrap();
+    std::fs::write(dir.path().join("b.pem"), "no PEM").unwrap();
+    let lines =
+        shown(&settings(vec![dir.path().join("*.pem"), dir.path().join("c.crt")], vec![]), dir.path());
+    let leaf = "filename=a.pem,filepath=/a.pem,issuer_CN=ca,issuer_O=O,serial_number=200,subject_CN=leaf,subject_O=O";
+    let root =
+        "filename=a.pem,filepath=/a.pem,issuer_CN=ca,issuer_O=O,serial_number=1,subject_CN=ca,subject_O=O";
+    let want = [
+        "outrigger_certificates_left_out{source_name=tls,source_type=file} 0".to_owned(),
+        "x509_cert_error{filename=a.pem,filepath=/a.pem} 0".to_owned(),
+        "x509_cert_error{filename=b.pem,filepath=/b.pem} 1".to_owned(),
+        "x509_cert_error{filename=c.crt,filepath=/c.crt} 1".to_owned(),
+        format!("x509_cert_expired{{{leaf}}} 0"),
+        format!("x509_cert_expired{{{root}}} 0"),
+        format!("x509_cert_not_after{{{leaf}}} 1767225600"),
+        format!("x509_cert_not_after{{{root}}} 2208988800"),
+        format!("x509_cert_not_before{{{leaf}}} 1735689600"),
+        format!("x509_cert_not_before{{{root}}} 1735689600"),
+        "x509_read_errors{source_name=tls,source_type=file} 2".to_owned(),
+        "x509_source_up{source_name=tls,source_type=file} 0".to_owned(),
+    ];
+    assert_eq!(lines, want);
+}
+
+#[test]
+fn kubeconfigs_and_what_they_name() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("ca.pem"), chain()).unwrap();
+    let data = STANDARD.encode(chain());
+    let text = format!(
+        "apiVersion: v1\nkind: Config\ncurrent-context: x\nclusters:\n- name: prod\n  cluster: {{server: 'https://x', certificate-authority-data: {data}}}\n- name: test\n  cluster: {{certificate-authority: ca.pem}}\n- name: none\n  cluster: {{server: 'https://y'}}\nusers:\n- name: admin\n  user: {{client-certificate-data: '!', client-key-data: hunter2}}\n- name: token\n  user: {{token: hunter2}}\n"
+    );
+    std::fs::write(dir.path().join("admin.conf"), text).unwrap();
+    std::fs::write(dir.path().join("broken.conf"), "users:\n- name: a\n  user: [token: hunter2").unwrap();
+    let source = settings(vec![], vec![dir.path().join("*.conf")]);
+    let lines = shown(&source, dir.path());
+    let errors: Vec<&str> =
+        lines.iter().filter(|line| line.starts_with("x509_cert_error")).map(String::as_str).collect();
+    assert_eq!(
+        errors,
+        [
+            "x509_cert_error{embedded_key=prod,embedded_kind=cluster,filename=admin.conf,filepath=/admin.conf} 0",
+            "x509_cert_error{embedded_key=test,embedded_kind=cluster,filename=ca.pem,filepath=/ca.pem} 0",
+            "x509_cert_error{embedded_key=admin,embedded_kind=user,filename=admin.conf,filepath=/admin.conf} 1",
+            "x509_cert_error{filename=broken.conf,filepath=/broken.conf} 1",
+        ]
+    );
+    assert_eq!(lines.iter().filter(|line| line.starts_with("x509_cert_not_after")).count(), 4);
+    for (_, found) in read_files(&source) {
+        assert!(!found.err().unwrap_or_default().contains("hunter2"));
+    }
+}
+
+#[test]
+fn odd_files_are_errors_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let fifo = dir.path().join("fifo.pem");
+    let mode = rustix::fs::Mode::from_raw_mode(0o600);
+    rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+    std::fs::create_dir(dir.path().join("dir")).unwrap();
+    std::fs::write(dir.path().join("empty.pem"), "").unwrap();
+    let garbage = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    std::fs::write(dir.path().join("garbage.pem"), garbage).unwrap();
+    for (file, part) in [
+        ("fifo.pem", "not a regular file but a pipe"),
+        ("dir", "not a regular file but a directory"),
+        ("empty.pem", "no certificate in it"),
+        ("garbage.pem", "no certificate of X.509"),
+        ("missing.pem", "No such file"),
+        ("none/*.pem", "cannot list"),
+        ("x*.pem", "no file fits"),
+    ] {
+        let source = settings(vec![dir.path().join(file)], vec![]);
+        let found = read_files(&source);
+        let why = found[0].1.as_ref().unwrap_err();
+        assert!(found.len() == 1 && why.contains(part), "{file}: {why}");
+        let looked = write(&source, &found, &[], NOW);
+        assert!(looked.problem.unwrap().contains(part) && looked.errors == 1, "{file}");
+    }
+}

@@ -1,0 +1,52 @@
+//! Probes of other people's endpoints under blackbox_exporter's names: HTTP, TCP, DNS, ICMP, gRPC.
+//!
+//! Invariants: a probe ends at its deadline, whatever the other side does; what it takes from there is bounded; a
+//! failed probe has `probe_success` 0 and a reason in the log, once.
+
+mod dns;
+mod dns_message;
+mod grpc;
+mod http;
+mod icmp;
+mod module;
+mod report;
+mod settings;
+mod ssl;
+mod tcp;
+#[cfg(test)]
+mod tests;
+
+use std::time::Instant;
+
+use self::module::Prober;
+pub(super) use self::report::FAMILIES;
+use self::report::Report;
+pub use self::settings::ProbeSettings;
+use super::sample::Sample;
+
+/// Asks once. The text says why it failed.
+pub(super) async fn run(settings: &ProbeSettings) -> (Vec<Sample>, Result<(), String>) {
+    let began = Instant::now();
+    let mut report = Report::new(settings);
+    let asked = async {
+        match &settings.module.prober {
+            Prober::Http(module) => http::run(module, &settings.target, &mut report).await,
+            Prober::Tcp(module) => tcp::run(module, &settings.target, &mut report).await,
+            Prober::Dns(module) => dns::run(module, &settings.target, &mut report).await,
+            Prober::Icmp(module) => icmp::run(module, &settings.target, &mut report).await,
+            Prober::Grpc(module) => grpc::run(module, &settings.target, &mut report).await,
+        }
+    };
+    let result = tokio::time::timeout(settings.timeout, asked).await;
+    let result = result.unwrap_or_else(|_| Err(format!("no answer within {:?}", settings.timeout)));
+    (report.finish(&result, began.elapsed()), result)
+}
+
+/// Reads bytes as a file of modules and as answers of DNS and gRPC; for fuzzing.
+pub(super) fn survives(bytes: &[u8]) {
+    dns_message::survives(bytes);
+    grpc::survives(bytes);
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        let _ = settings::from_text("fuzz", text);
+    }
+}

@@ -1,0 +1,171 @@
+//! Settings with their mistakes, and checks that run: over reloads, against file systems and endpoints that hang.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use super::{Checks, ChecksSettings, Kind};
+use crate::config::{Document, Environment, Limits};
+use crate::model::{Batch, Snapshot, Timestamp};
+
+fn read(text: &str) -> Result<ChecksSettings, String> {
+    let document = Document::parse("o.yml", text, &Limits::default()).map_err(|e| e.to_string())?;
+    document.read(&Environment::off(), ChecksSettings::read).map_err(|e| e.to_string())
+}
+
+fn now() -> Timestamp {
+    Timestamp::from_millis(1_750_000_000_000)
+}
+
+/// Samples of a kind by series.
+fn samples(checks: &Checks, kind: Kind) -> BTreeMap<String, f64> {
+    let mut out = Batch::new();
+    checks.write(kind, now(), &mut out);
+    let snapshot = Snapshot::assemble(now(), vec![("checks", out)]);
+    assert_eq!(snapshot.duplicates(), 0);
+    let mut all = BTreeMap::new();
+    for family in snapshot.families() {
+        assert!(!family.help().is_empty());
+        for sample in family.samples() {
+            let labels: Vec<_> =
+                sample.labels().iter().map(|(name, value)| format!("{name}={value}")).collect();
+            all.insert(format!("{}{{{}}}", family.name(), labels.join(",")), sample.value());
+        }
+    }
+    all
+}
+
+async fn all_known(checks: &Checks) {
+    while !checks.all_known() {
+        tokio::task::yield_now().await;
+        // Threads and sockets are at work.
+        tokio::task::spawn_blocking(std::thread::yield_now).await.unwrap();
+    }
+}
+
+#[test]
+fn every_mistake_has_its_place() {
+    let text = "checks:
+  certificates:
+    - files: [/a/**/b.pem]
+      intervall: 5m
+    - {name: empty}
+    - {name: e, endpoints: ['a:b', {tls_config: {ca: x}}]}
+    - {name: e, files: [/a]}
+  backups:
+    - {name: db, path: /b/*, period: 0s}
+    - {name: db, path: /b/*, period: 1d, exclude: ['[']}
+    - {path: /b, period: 1d}
+  modules:
+    x: {prober: https}
+    y: {prober: http, http: {method: 'a b', valid_status_codes: [2], fail_if_body_matches_regexp: ['('], proxy_url: 'http://p'}}
+    z: {prober: dns}
+    w: {prober: dns, dns: {query_type: Q, dns_over_tls: true}, tcp: {query_respons: []}}
+  probes:
+    - {name: a, module: nope, targets: [x]}
+    - {name: b, module: tcp_connect, targets: [x, 'x:1'], interval: 5s, timeout: 6s, labels: {target: x}}
+    - {name: c, targets: ['ftp://x', 'http://x', 'http://x']}
+  other: 1
+";
+    let errors = read(text).unwrap_err();
+    let places: Vec<&str> = errors.lines().filter(|line| line.starts_with("o.yml:")).collect();
+    for want in [
+        "o.yml:3:7: checks.certificates[0]: the key \"name\" is missing",
+        "o.yml:3:15: checks.certificates[0].files[0]: \"**\" would search a whole tree",
+        "o.yml:4:7: checks.certificates[0].intervall: unknown key; did you mean \"interval\"?",
+        "o.yml:5:14: checks.certificates[1]: nothing to look at; give files, kubeconfigs or endpoints",
+        "o.yml:6:29: checks.certificates[2].endpoints[0]: \"b\" is not a port",
+        "o.yml:6:36: checks.certificates[2].endpoints[1]: the key \"address\" is missing",
+        "o.yml:9:38: checks.backups[0].period: expected at least 1s",
+        "o.yml:10:51: checks.backups[1].exclude: \"[\" is not a pattern of a name",
+        "o.yml:11:7: checks.backups[2]: the key \"name\" is missing",
+        "o.yml:13:17: checks.modules.x.prober: expected one of http, tcp, dns, icmp, grpc, found \"https\"",
+        "o.yml:14:38: checks.modules.y.http.method: \"a b\" is not a method",
+        "o.yml:14:66: checks.modules.y.http.valid_status_codes[0]: expected a whole number from 100 to 999",
+        "o.yml:14:100: checks.modules.y.http.fail_if_body_matches_regexp[0]: error parsing regexp: missing closing )",
+        "o.yml:14:106: checks.modules.y.http.proxy_url: probes go straight to their target",
+        "o.yml:15:8: checks.modules.z.dns: a dns module needs dns.query_name",
+        "o.yml:16:27: checks.modules.w.dns: the key \"query_name\" is missing",
+        "o.yml:16:40: checks.modules.w.dns.query_type: \"Q\" is not a type of records",
+        "o.yml:16:57: checks.modules.w.dns.dns_over_tls: DNS over TLS needs transport_protocol: tcp",
+        "o.yml:16:70: checks.modules.w.tcp.query_respons: unknown key; did you mean \"query_response\"?",
+        "o.yml:18:25: checks.probes[0].module: there is no module \"nope\"; there are grpc, grpc_tls, http_2xx,",
+        "o.yml:19:48: checks.probes[1].targets[0]: \"x\" has no port; write HOST:PORT",
+        "o.yml:19:82: checks.probes[1].timeout: 6s is longer than the interval, 5s",
+        "o.yml:19:103: checks.probes[1]: \"target\" is set by the probe itself",
+        "o.yml:20:27: checks.probes[2].targets[0]: \"ftp://x\" is not a URL of http or https",
+        "o.yml:20:50: checks.probes[2].targets[2]: the target \"http://x\" stands here twice",
+        "o.yml:21:3: checks.other: unknown key",
+    ] {
+        assert!(places.iter().any(|place| place.starts_with(want)), "missing: {want}\n{errors}");
+    }
+}
+
+#[test]
+fn defaults_and_files_of_modules() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("blackbox.yml");
+    let shipped = "modules:\n  ssh:\n    prober: tcp\n    timeout: 3s\n    tcp:\n      query_response:\n      - expect: '^SSH-2.0-'\n      - send: 'PONG ${1}'\n";
+    std::fs::write(&file, shipped).unwrap();
+    let text = |file: &Path| {
+        format!(
+            "checks: {{modules_file: {}, probes: [{{name: a, module: ssh, targets: ['x:22']}}, {{name: b, targets: [x, y]}}]}}",
+            file.display()
+        )
+    };
+    let settings = read(&text(&file)).unwrap();
+    let probes: Vec<_> =
+        settings.probes.iter().map(|p| (&*p.name, &*p.target, p.timeout, p.interval)).collect();
+    let seconds = Duration::from_secs;
+    assert_eq!(
+        probes,
+        [
+            ("a", "x:22", seconds(3), seconds(60)),
+            ("b", "x", seconds(10), seconds(60)),
+            ("b", "y", seconds(10), seconds(60))
+        ]
+    );
+    assert_eq!(settings, read(&text(&file)).unwrap());
+    std::fs::write(&file, "modules: {a: {prober: x}}\nfoo: 1\n").unwrap();
+    let errors = read(&text(&file)).unwrap_err();
+    assert!(errors.contains("blackbox.yml:1:23: modules.a.prober: expected one of"), "{errors}");
+    assert!(errors.contains("blackbox.yml:2:1: foo: unknown key"), "{errors}");
+    assert!(!errors.contains("there is no module"), "{errors}");
+    let targets: Vec<String> = (0..1_001).map(|n| format!("h{n}")).collect();
+    let many = format!("checks: {{probes: [{{name: a, targets: [{}]}}]}}", targets.join(", "));
+    assert!(read(&many).unwrap_err().contains("more than 1000 targets"));
+}
+
+#[tokio::test]
+async fn checks_run_and_a_reload_keeps_what_is_known() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("1.dump"), "backup").unwrap();
+    let path = dir.path().display();
+    let settings = |extra: &str| {
+        read(&format!("checks:\n  backups:\n    - {{name: db, path: {path}/*.dump, period: 1d, settle: 0s, interval: 1h{extra}}}\n  certificates:\n    - {{name: none, files: [{path}/none.pem]}}\n")).unwrap()
+    };
+    let checks = Checks::new(now);
+    checks.apply(&settings(""));
+    all_known(&checks).await;
+    let backups = samples(&checks, Kind::Backup);
+    assert_eq!(backups["outrigger_backup_size_bytes{backup=db}"], 6.0);
+    assert_eq!(backups["outrigger_checks{kind=backup}"], 1.0);
+    let certificates = samples(&checks, Kind::Certificate);
+    assert_eq!(certificates["x509_source_up{source_name=none,source_type=file}"], 0.0);
+    assert_eq!(certificates["x509_source_errors_total{source_name=none,source_type=file}"], 1.0);
+    assert_eq!(certificates["outrigger_check_failures_total{kind=certificate}"], 1.0);
+
+    // The same settings: nothing is run again. Other ones: what was known stays until it is known anew.
+    checks.apply(&settings(""));
+    assert_eq!(samples(&checks, Kind::Backup)["outrigger_check_runs_total{kind=backup}"], 1.0);
+    std::fs::remove_dir_all(dir.path()).unwrap();
+    checks.apply(&settings(", timeout: 5s"));
+    while samples(&checks, Kind::Backup)["outrigger_check_runs_total{kind=backup}"] < 2.0 {
+        tokio::task::spawn_blocking(std::thread::yield_now).await.unwrap();
+    }
+    let backups = samples(&checks, Kind::Backup);
+    assert_eq!(backups["outrigger_backup_readable{backup=db}"], 0.0);
+    assert!(backups.contains_key("outrigger_backup_age_seconds{backup=db}"), "{backups:?}");
+    checks.apply(&ChecksSettings::default());
+    assert!(samples(&checks, Kind::Backup).is_empty() && samples(&checks, Kind::Certificate).is_empty());
+}

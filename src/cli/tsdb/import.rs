@@ -1,0 +1,196 @@
+//! An OpenMetrics file into a store, piece by piece: memory does not grow with the file.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read as _, stdin};
+use std::path::PathBuf;
+
+use anyhow::{Context as _, bail};
+
+use super::super::{Outcome, print};
+use crate::expose::{Limits, ParseError, Syntax, parse};
+use crate::model::{Batch, Labels, METRIC_NAME, Row};
+use crate::store::{Appended, Source, Store};
+
+/// Bytes that are read and stored at once.
+const PIECE_BYTES: usize = 1 << 20;
+
+pub(super) fn run(store: &Store, file: Option<&PathBuf>) -> Outcome {
+    let done = match file.filter(|path| path.as_os_str() != "-") {
+        Some(path) => {
+            let file = File::open(path).with_context(|| path.display().to_string())?;
+            import(store, &mut BufReader::new(file)).with_context(|| path.display().to_string())
+        }
+        None => import(store, &mut stdin().lock()).context("standard input"),
+    };
+    let closed = store.close();
+    let done = done?;
+    closed?;
+    print(&format!(
+        "{} samples added, {} series new, {} out of order, {} duplicate, {} over the limit of series\n",
+        done.added,
+        done.new_series,
+        done.out_of_order,
+        done.duplicate + done.repeated,
+        done.over_limit
+    ))
+}
+
+pub(super) fn import(store: &Store, input: &mut impl BufRead) -> anyhow::Result<Appended> {
+    let mut importer = Importer {
+        source: store.source("tsdb import"),
+        batch: Batch::new(),
+        metadata: String::new(),
+        done: Appended::default(),
+    };
+    let (mut piece, mut line, mut first_line, mut line_number) = (String::new(), String::new(), 1, 0);
+    let most = Limits::default().line_bytes as u64 + 2;
+    loop {
+        line.clear();
+        let length = input.by_ref().take(most).read_line(&mut line)?;
+        line_number += usize::from(length > 0);
+        let ended = line.trim_end() == "# EOF";
+        if length > 0 && !ended {
+            piece.push_str(&line);
+        }
+        if ended || length == 0 || piece.len() >= PIECE_BYTES {
+            importer.piece(&piece, first_line)?;
+            piece.clear();
+            first_line = line_number + 1;
+        }
+        if ended {
+            break;
+        }
+        if length == 0 {
+            bail!(
+                "{line_number}: the file is cut short, there is no # EOF; {} samples were added",
+                importer.done.added
+            );
+        }
+    }
+    line.clear();
+    if input.take(1).read_line(&mut line)? > 0 {
+        bail!("{}: nothing may follow # EOF; {} samples were added", line_number + 1, importer.done.added);
+    }
+    Ok(importer.done)
+}
+
+struct Importer {
+    source: Source,
+    batch: Batch,
+    /// What the last piece said of the family that it ended in, which may go on in the next.
+    metadata: String,
+    done: Appended,
+}
+
+impl Importer {
+    fn piece(&mut self, piece: &str, first_line: usize) -> anyhow::Result<()> {
+        if piece.is_empty() {
+            return Ok(());
+        }
+        let text = format!("{}{piece}# EOF\n", self.metadata);
+        let before = self.metadata.lines().count();
+        self.batch.clear();
+        parse(text.as_bytes(), Syntax::OpenMetrics100, Limits::default(), &mut self.batch).map_err(
+            |error| {
+                let line = (first_line + error.line).saturating_sub(before + 1).max(1);
+                anyhow::Error::from(ParseError { line, ..error })
+            },
+        )?;
+        if let Some(row) = piece.lines().rev().find(|line| line.starts_with("# TYPE ")) {
+            self.metadata = format!("{row}\n");
+        }
+        let rows = self.rows()?;
+        let Some(newest) = rows.iter().filter_map(|row| row.timestamp).max() else { return Ok(()) };
+        let appended = self.source.append(newest, &rows)?;
+        self.done.added += appended.added;
+        self.done.new_series += appended.new_series;
+        self.done.out_of_order += appended.out_of_order;
+        self.done.duplicate += appended.duplicate;
+        self.done.repeated += appended.repeated;
+        self.done.over_limit += appended.over_limit;
+        Ok(())
+    }
+
+    fn rows(&self) -> anyhow::Result<Vec<Row>> {
+        let mut rows = Vec::with_capacity(self.batch.len());
+        for family in self.batch.families() {
+            for sample in family.samples() {
+                let name = format!("{}{}", family.name(), sample.suffix().as_str());
+                let Some(timestamp) = sample.timestamp() else {
+                    bail!("a sample of {name} has no timestamp; {} samples were added", self.done.added);
+                };
+                let pairs = sample.labels().iter().chain([(METRIC_NAME, name.as_str())]);
+                rows.push(Row {
+                    labels: Labels::from_pairs(pairs),
+                    value: sample.value(),
+                    timestamp: Some(timestamp),
+                });
+            }
+        }
+        Ok(rows)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::dump::write_all;
+    use super::*;
+    use crate::model::Timestamp;
+    use crate::store::StoreConfig;
+
+    fn store() -> Store {
+        Store::open(StoreConfig::default(), Timestamp::from_millis(0)).expect("opens")
+    }
+
+    fn dumped(store: &Store) -> String {
+        let mut out = Vec::new();
+        let (from, to) = (Timestamp::from_millis(i64::MIN), Timestamp::from_millis(i64::MAX));
+        write_all(store, &[], from, to, &mut out).expect("written");
+        String::from_utf8(out).expect("text")
+    }
+
+    fn imported(text: &str) -> anyhow::Result<(Appended, Store)> {
+        let store = store();
+        import(&store, &mut text.as_bytes()).map(|done| (done, store))
+    }
+
+    #[test]
+    fn what_is_dumped_is_what_was_imported() {
+        let text = "# TYPE a counter\na_total{x=\"1\"} 1.0 1700000000\na_total{x=\"1\"} 2.0 1700000015.25\n\
+                    a_total{x=\"q\\\"\\\\\\n\"} 3.5 -1.5\nb +Inf 1\nb NaN 2\n# EOF\n";
+        let (done, store) = imported(text).expect("imported");
+        assert_eq!((done.added, done.new_series), (5, 3));
+        let out = dumped(&store);
+        assert_eq!(out, text.split_once('\n').expect("lines").1);
+        let (again, store) = imported(&out).expect("imported");
+        assert_eq!((again.added, dumped(&store)), (5, out));
+    }
+
+    #[test]
+    fn files_of_many_pieces_are_read_and_their_lines_counted() {
+        let mut text = String::from("# TYPE h histogram\n");
+        for i in 0..40_000 {
+            text.push_str(&format!("h_bucket{{le=\"1.0\",series=\"{}\"}} {i} {}\n", i / 10_000, i % 10_000));
+        }
+        let (done, store) = imported(&format!("{text}# EOF\n")).expect("imported");
+        assert_eq!((done.added, done.new_series, store.stats().samples_added), (40_000, 4, 40_000));
+        assert!(store.stats().head_samples < 2_000);
+        assert_eq!(dumped(&store).lines().count(), 40_001);
+        let error = imported(&format!("{text}oops\n# EOF\n")).expect_err("refused");
+        assert!(error.to_string().starts_with("40002:"), "{error}");
+    }
+
+    #[test]
+    fn mistakes_are_said() {
+        for (text, expected) in [
+            ("a 1\n# EOF\n", "has no timestamp"),
+            ("a 1 1\n", "cut short"),
+            ("a 1 1\n# EOF\nb 1 1\n", "nothing may follow"),
+            ("a 1 1\n\n# EOF\n", "2:1"),
+        ] {
+            let error = format!("{:#}", imported(text).expect_err(text));
+            assert!(error.contains(expected), "{error}");
+        }
+        assert_eq!(imported("a 1 2\na 1 1\na 3 2\n# EOF\n").expect("imported").0.out_of_order, 1);
+    }
+}

@@ -1,0 +1,191 @@
+//! Where the hierarchies of control groups are mounted: version 2, version 1, or both. Sources: cgroups(7),
+//! systemd's page on its "hybrid" mode.
+//!
+//! Invariant: a hybrid machine counts as version 1; of its version 2 hierarchy, which has no controllers, only pressure
+//! is read.
+
+use std::path::{Path, PathBuf};
+
+/// A hierarchy that files are in. Version 2 has only [`Hierarchy::Unified`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Hierarchy {
+    Unified,
+    Memory,
+    Cpu,
+    Cpuacct,
+    Pids,
+    Blkio,
+    Cpuset,
+}
+
+pub(super) const HIERARCHIES: [Hierarchy; 7] = [
+    Hierarchy::Unified,
+    Hierarchy::Memory,
+    Hierarchy::Cpu,
+    Hierarchy::Cpuacct,
+    Hierarchy::Pids,
+    Hierarchy::Blkio,
+    Hierarchy::Cpuset,
+];
+
+impl Hierarchy {
+    /// The controller's name, as version 1 mounts it and `/proc/PID/cgroup` lists it.
+    pub(super) const fn controller(self) -> &'static str {
+        match self {
+            Self::Unified => "",
+            Self::Memory => "memory",
+            Self::Cpu => "cpu",
+            Self::Cpuacct => "cpuacct",
+            Self::Pids => "pids",
+            Self::Blkio => "blkio",
+            Self::Cpuset => "cpuset",
+        }
+    }
+}
+
+/// One directory for each hierarchy that there is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Places([Option<PathBuf>; HIERARCHIES.len()]);
+
+impl Places {
+    pub(super) fn of(&self, hierarchy: Hierarchy) -> Option<&Path> {
+        self.0.get(hierarchy as usize)?.as_deref()
+    }
+
+    pub(super) fn set(&mut self, hierarchy: Hierarchy, place: Option<PathBuf>) {
+        if let Some(entry) = self.0.get_mut(hierarchy as usize) {
+            *entry = place;
+        }
+    }
+}
+
+/// The machine's hierarchies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Layout {
+    pub(super) roots: Places,
+    /// The one that is walked for containers.
+    pub(super) walked: Hierarchy,
+    /// The roots are those of a container that this program is in, not the machine's.
+    pub(super) is_own: bool,
+}
+
+impl Layout {
+    /// What is mounted below `sysfs`, if anything.
+    pub(super) fn detect(sysfs: &Path) -> Option<Self> {
+        let base = sysfs.join("fs/cgroup");
+        let mut roots = Places::default();
+        if base.join("cgroup.controllers").exists() {
+            // The machine's own root has none: it cannot be frozen, killed or emptied.
+            let is_own = base.join("cgroup.events").exists();
+            roots.set(Hierarchy::Unified, Some(base));
+            return Some(Self { roots, walked: Hierarchy::Unified, is_own });
+        }
+        for hierarchy in HIERARCHIES {
+            let found = match hierarchy {
+                Hierarchy::Unified => {
+                    Some(base.join("unified")).filter(|unified| unified.join("cgroup.controllers").exists())
+                }
+                Hierarchy::Cpu | Hierarchy::Cpuacct => [hierarchy.controller(), "cpu,cpuacct", "cpuacct,cpu"]
+                    .iter()
+                    .map(|name| base.join(name))
+                    .find(|d| d.is_dir()),
+                other => Some(base.join(other.controller())).filter(|d| d.is_dir()),
+            };
+            roots.set(hierarchy, found);
+        }
+        let walked = [Hierarchy::Memory, Hierarchy::Cpuacct, Hierarchy::Cpu, Hierarchy::Pids]
+            .into_iter()
+            .find(|hierarchy| roots.of(*hierarchy).is_some())?;
+        let is_own = roots.of(walked).is_some_and(|root| !root.join("release_agent").exists());
+        Some(Self { roots, walked, is_own })
+    }
+
+    /// Whether what is read are the files of version 2.
+    pub(super) fn is_v2(&self) -> bool {
+        self.walked == Hierarchy::Unified
+    }
+
+    /// The root of the hierarchy that is walked.
+    pub(super) fn root(&self) -> &Path {
+        self.roots.of(self.walked).unwrap_or(Path::new("/"))
+    }
+
+    /// Where the files of a group are. Where version 1 does not have it under this path in a hierarchy, its member
+    /// tells what it is called there, in `membership`: the text of `/proc/PID/cgroup`.
+    pub(super) fn places(&self, path: &str, membership: impl FnOnce() -> String) -> Places {
+        let mut places = Places::default();
+        let (mut asked, mut membership) = (None, Some(membership));
+        for hierarchy in HIERARCHIES {
+            let Some(root) = self.roots.of(hierarchy) else { continue };
+            let place = root.join(path.trim_start_matches('/'));
+            if self.is_v2() || hierarchy == self.walked || place.is_dir() {
+                places.set(hierarchy, Some(place));
+                continue;
+            }
+            if let Some(ask) = membership.take() {
+                asked = Some(ask());
+            }
+            let text = asked.as_deref().unwrap_or_default();
+            let other = text.lines().filter_map(super::path::membership).find(|(controllers, _)| {
+                controllers.split(',').any(|controller| controller == hierarchy.controller())
+            });
+            // The root's files tell of the machine.
+            let other = other.filter(|(_, path)| *path != "/");
+            places.set(hierarchy, other.map(|(_, path)| root.join(path.trim_start_matches('/'))));
+        }
+        places
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::collect::host::testing::Fixture;
+
+    fn detect(fixture: &Fixture) -> Layout {
+        Layout::detect(&fixture.path().join("sys")).unwrap()
+    }
+
+    #[test]
+    fn versions() {
+        let v2 = Fixture::new().file("sys/fs/cgroup/cgroup.controllers", "cpu memory\n");
+        let layout = detect(&v2);
+        assert!(layout.is_v2() && !layout.is_own);
+        assert!(detect(&v2.file("sys/fs/cgroup/cgroup.events", "populated 1\n")).is_own);
+
+        let hybrid = Fixture::new()
+            .file("sys/fs/cgroup/unified/cgroup.controllers", "")
+            .file("sys/fs/cgroup/memory/release_agent", "")
+            .dir("sys/fs/cgroup/cpu,cpuacct");
+        let layout = detect(&hybrid);
+        assert!(!layout.is_v2() && !layout.is_own);
+        assert_eq!(layout.walked, Hierarchy::Memory);
+        assert_eq!(layout.roots.of(Hierarchy::Cpu), layout.roots.of(Hierarchy::Cpuacct));
+        assert!(layout.roots.of(Hierarchy::Unified).is_some() && layout.roots.of(Hierarchy::Pids).is_none());
+
+        assert!(Layout::detect(Path::new("/nonexistent")).is_none());
+        assert!(detect(&Fixture::new().dir("sys/fs/cgroup/pids")).is_own);
+    }
+
+    #[test]
+    fn a_group_that_is_called_otherwise_in_another_hierarchy() {
+        let fixture = Fixture::new()
+            .file("sys/fs/cgroup/memory/release_agent", "")
+            .dir("sys/fs/cgroup/memory/run/docker/1")
+            .dir("sys/fs/cgroup/cpu/docker/1")
+            .dir("sys/fs/cgroup/pids/run/docker/1")
+            .dir("sys/fs/cgroup/blkio");
+        let layout = detect(&fixture);
+        let text = "3:cpu:/docker/1\n2:blkio:/\n1:pids:/elsewhere\n0::/\n";
+        let places = layout.places("/run/docker/1", || text.to_owned());
+        let of = |hierarchy| {
+            let place = places.of(hierarchy)?.strip_prefix(fixture.path().join("sys/fs/cgroup")).unwrap();
+            Some(place.display().to_string())
+        };
+        assert_eq!(of(Hierarchy::Memory).as_deref(), Some("memory/run/docker/1"));
+        assert_eq!(of(Hierarchy::Cpu).as_deref(), Some("cpu/docker/1"));
+        assert_eq!(of(Hierarchy::Pids).as_deref(), Some("pids/run/docker/1"));
+        assert_eq!((of(Hierarchy::Blkio), of(Hierarchy::Cpuset)), (None, None));
+    }
+}

@@ -1,0 +1,397 @@
+//! What containers are called: asked of files and of runtimes, on a thread of its own.
+//!
+//! The thread starts with the first container. It is asked when a container came and every [`REFRESH`]; a pass in which
+//! one came waits for it a moment, so that a container is seldom seen without its name. Invariant: whatever a runtime
+//! does - hangs, is upgraded, answers nonsense - containers keep the names that they have, others get theirs when it
+//! answers again, and no pass waits longer than [`PATIENCE`].
+
+mod files;
+mod http;
+mod json;
+#[cfg(test)]
+mod tests;
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use rustc_hash::FxHashMap;
+
+use self::files::StateFiles;
+use self::http::HttpError;
+pub(super) use self::json::survives;
+use super::path::Runtime;
+use crate::collect::HostPaths;
+use crate::model::OncePerState;
+
+/// How often is asked anew: health and names may have changed.
+const REFRESH: Duration = Duration::from_secs(10);
+
+/// How often, as long as one that came lately has no name.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// How long a runtime may take to list what it has started.
+pub(super) const LATELY: Duration = Duration::from_secs(30);
+
+/// Those that are there or about to be: a group may be there before the runtime calls the container running. The
+/// filter is `{"status":["created","running","paused"]}`.
+const LIST: &str = "/containers/json?all=1&filters=\
+                    %7B%22status%22%3A%5B%22created%22%2C%22running%22%2C%22paused%22%5D%7D";
+
+/// How long a pass waits for the name of a container that came.
+const PATIENCE: Duration = Duration::from_millis(100);
+
+/// Most containers of which a runtime is asked one by one in a round.
+const MOST_INSPECTED: usize = 64;
+
+/// Most threads, those included that hang in a file of an earlier configuration.
+const MOST_THREADS: usize = 4;
+
+/// Longest text of a name that is taken from a runtime.
+const LONGEST_TEXT: usize = 1024;
+
+static THREADS: AtomicUsize = AtomicUsize::new(0);
+
+/// What a check of the runtime's says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Health {
+    Healthy,
+    /// Or not yet.
+    NotHealthy,
+}
+
+/// What is known of a container besides its group.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Named {
+    pub(super) name: String,
+    pub(super) image: String,
+    /// Of Kubernetes.
+    pub(super) container: String,
+    pub(super) pod: String,
+    pub(super) namespace: String,
+    pub(super) labels: Vec<(String, String)>,
+    pub(super) health: Option<Health>,
+    pub(super) restarts: Option<u64>,
+}
+
+impl Named {
+    /// Takes from another what is not known yet.
+    fn fill(&mut self, other: Self) {
+        for (own, other) in [
+            (&mut self.name, other.name),
+            (&mut self.image, other.image),
+            (&mut self.container, other.container),
+            (&mut self.pod, other.pod),
+            (&mut self.namespace, other.namespace),
+        ] {
+            if own.is_empty() && other.len() <= LONGEST_TEXT {
+                *own = other;
+            }
+        }
+        if self.labels.is_empty() {
+            self.labels = other.labels;
+        }
+        self.health = self.health.or(other.health);
+        self.restarts = self.restarts.or(other.restarts);
+    }
+}
+
+/// A container whose name is wanted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Wanted {
+    pub(super) id: String,
+    /// Of its group: another after a restart.
+    pub(super) inode: u64,
+    pub(super) runtime: Runtime,
+    pub(super) pod_uid: Option<String>,
+}
+
+/// A runtime that may be asked.
+#[derive(Clone, Debug)]
+pub(super) struct Socket {
+    /// Its name, as told.
+    pub(super) name: &'static str,
+    pub(super) runtime: Runtime,
+    /// Where it may be: the first that is there counts.
+    pub(super) candidates: Vec<PathBuf>,
+    /// Somebody said that it is there: where it is not, that is a fault.
+    pub(super) is_given: bool,
+}
+
+impl Socket {
+    fn path(&self) -> Option<&Path> {
+        let found = self.candidates.iter().find(|path| path.exists());
+        found.or(self.candidates.first().filter(|_| self.is_given)).map(PathBuf::as_path)
+    }
+}
+
+/// Where names come from.
+#[derive(Clone, Debug)]
+pub(super) struct NameSettings {
+    pub(super) paths: HostPaths,
+    pub(super) sockets: Vec<Socket>,
+    /// How long a runtime may take in a round.
+    pub(super) timeout: Duration,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    names: FxHashMap<String, Arc<Named>>,
+    /// Whether each socket that was asked answered.
+    answers: Vec<(&'static str, bool)>,
+    /// Rounds asked for and finished.
+    asked: u64,
+    finished: u64,
+    /// How long the last one took.
+    took: Duration,
+    /// How often what is said has changed.
+    changes: u64,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    table: Mutex<Table>,
+    answered: Condvar,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The thread, and what it found.
+#[derive(Debug)]
+pub(super) struct Names {
+    settings: NameSettings,
+    shared: Arc<Shared>,
+    ask: Option<SyncSender<(u64, Vec<Wanted>)>>,
+    asked_at: Option<Instant>,
+}
+
+impl Names {
+    pub(super) fn new(settings: NameSettings) -> Self {
+        Self { settings, shared: Arc::default(), ask: None, asked_at: None }
+    }
+
+    /// Asks, if one came or it is time again, which is soon if one is `missing`; waits a moment if one came.
+    pub(super) fn ask(
+        &mut self,
+        came: bool,
+        missing: bool,
+        until: Instant,
+        wanted: impl FnOnce() -> Vec<Wanted>,
+    ) {
+        let again = if missing { RETRY } else { REFRESH };
+        let due = self.asked_at.is_none_or(|at| at.elapsed() >= again);
+        if !came && !due {
+            return;
+        }
+        if self.ask.is_none() {
+            self.start();
+        }
+        let round = {
+            let mut table = self.shared.lock();
+            if table.asked > table.finished {
+                // Still at it; asked again in the next pass.
+                self.asked_at = None;
+                return;
+            }
+            table.asked += 1;
+            table.asked
+        };
+        let sent = self.ask.as_ref().is_some_and(|ask| ask.try_send((round, wanted())).is_ok());
+        if !sent {
+            self.shared.lock().asked -= 1;
+            return;
+        }
+        self.asked_at = Some(Instant::now());
+        if came {
+            self.wait(round, until.min(Instant::now() + PATIENCE));
+        }
+    }
+
+    fn wait(&self, round: u64, until: Instant) {
+        let mut table = self.shared.lock();
+        // Who took long before is not waited for.
+        while table.finished < round && table.took < PATIENCE {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            table = self.shared.answered.wait_timeout(table, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// A number that is another when something has changed.
+    pub(super) fn changes(&self) -> u64 {
+        self.shared.lock().changes
+    }
+
+    pub(super) fn of(&self, id: &str) -> Option<Arc<Named>> {
+        self.shared.lock().names.get(id).cloned()
+    }
+
+    /// Whether the name of a container of this runtime may still come: nobody was asked, the runtime did not answer, or
+    /// it may not have listed yet what came `lately`. Until it does, a container has none: one that changed would look
+    /// like two containers, of which one is gone.
+    pub(super) fn may_come(&self, runtime: Runtime, lately: bool) -> bool {
+        let table = self.shared.lock();
+        let not_asked = table.finished == 0 && self.ask.is_some() && runtime != Runtime::Own;
+        let mut sockets = self.settings.sockets.iter().filter(|socket| socket.runtime == runtime);
+        let may_tell = |name| table.answers.iter().any(|(of, answered)| *of == name && (lately || !answered));
+        not_asked || sockets.any(|socket| may_tell(socket.name))
+    }
+
+    /// Runtimes that were asked in the last round, and whether they answered.
+    pub(super) fn answers(&self) -> Vec<(&'static str, bool)> {
+        self.shared.lock().answers.clone()
+    }
+
+    fn start(&mut self) {
+        if THREADS.load(Ordering::Relaxed) >= MOST_THREADS {
+            return;
+        }
+        let (ask, asked) = sync_channel(1);
+        let (shared, settings) = (Arc::clone(&self.shared), self.settings.clone());
+        let started = std::thread::Builder::new().name("container-names".into()).spawn(move || {
+            work(&settings, &shared, &asked);
+            THREADS.fetch_sub(1, Ordering::Relaxed);
+        });
+        match started {
+            Ok(_) => {
+                THREADS.fetch_add(1, Ordering::Relaxed);
+                self.ask = Some(ask);
+            }
+            Err(error) => tracing::warn!(%error, "cannot start the thread that asks for names of containers"),
+        }
+    }
+}
+
+/// Rounds until nobody asks any more.
+fn work(settings: &NameSettings, shared: &Shared, asked: &Receiver<(u64, Vec<Wanted>)>) {
+    let mut files = StateFiles::default();
+    let mut runtimes: Vec<_> = settings.sockets.iter().cloned().map(Asking::new).collect();
+    for (round, wanted) in asked {
+        let began = Instant::now();
+        let mut named = files.look_up(&settings.paths, &wanted);
+        let before = shared.lock().names.clone();
+        let deadline = Instant::now() + settings.timeout;
+        let mut answers = Vec::new();
+        for runtime in &mut runtimes {
+            if let Some(answered) = runtime.ask(&wanted, &mut named, deadline) {
+                answers.push((runtime.socket.name, answered));
+            }
+        }
+        let mut names = FxHashMap::default();
+        for (container, mut named) in wanted.into_iter().zip(named) {
+            let before = before.get(&container.id);
+            // What was known stays known while nobody answers.
+            if let Some(before) = before {
+                named.fill((**before).clone());
+            }
+            let named = match before {
+                Some(before) if **before == named => Arc::clone(before),
+                _ => Arc::new(named),
+            };
+            names.insert(container.id, named);
+        }
+        let mut table = shared.lock();
+        if table.names != names || table.answers != answers || table.finished == 0 {
+            table.names = names;
+            table.answers = answers;
+            table.changes += 1;
+        }
+        table.finished = round;
+        table.took = began.elapsed();
+        drop(table);
+        shared.answered.notify_all();
+    }
+}
+
+/// A runtime, and what it said.
+struct Asking {
+    socket: Socket,
+    /// By id: of which group it was inspected, and what that gave.
+    inspected: FxHashMap<String, (u64, Named)>,
+    health: OncePerState<Option<String>>,
+}
+
+impl Asking {
+    fn new(socket: Socket) -> Self {
+        Self { socket, inspected: FxHashMap::default(), health: OncePerState::starting_at(None) }
+    }
+
+    /// Asks of those that files do not name. `None` if there is none of them, or no such runtime.
+    fn ask(&mut self, wanted: &[Wanted], named: &mut [Named], deadline: Instant) -> Option<bool> {
+        let may_know = |container: &Wanted, named: &Named| {
+            (container.runtime == self.socket.runtime || container.runtime == Runtime::Unknown)
+                && (named.name.is_empty() && named.pod.is_empty())
+        };
+        let open: Vec<_> = wanted.iter().zip(named).filter(|(w, n)| may_know(w, n)).collect();
+        if open.is_empty() {
+            return None;
+        }
+        let path = self.socket.path()?.to_owned();
+        let answer = self.list(&path, open, deadline);
+        let now = answer.err().map(|error| error.to_string());
+        if let Some(change) = self.health.observe(now.clone()) {
+            let (runtime, socket) = (self.socket.name, path.display());
+            match (&now, &change.before) {
+                (Some(error), _) => tracing::warn!(
+                    runtime, %socket, error,
+                    "Cannot ask for names of containers; those that are not known are shown by id"
+                ),
+                (None, Some(_)) => tracing::info!(runtime, %socket, "Names of containers are known again"),
+                (None, None) => {}
+            }
+        }
+        Some(now.is_none())
+    }
+
+    fn list(
+        &mut self,
+        path: &Path,
+        open: Vec<(&Wanted, &mut Named)>,
+        deadline: Instant,
+    ) -> Result<(), HttpError> {
+        let body = http::get(path, LIST, deadline)?;
+        let listed = json::list(&body).map_err(HttpError::Io)?;
+        drop(body);
+        let mut listed: FxHashMap<String, Named> = listed.into_iter().collect();
+        let mut left = MOST_INSPECTED;
+        let mut kept = FxHashMap::default();
+        for (container, named) in open {
+            let Some(found) = listed.remove(&container.id) else { continue };
+            let known = self.inspected.remove(&container.id);
+            // Podman says nothing of health in its list.
+            let is_known = known.as_ref().is_some_and(|(inode, known)| {
+                *inode == container.inode && (known.health.is_none() || found.health.is_some())
+            });
+            let details = if is_known || left == 0 {
+                known
+            } else {
+                left -= 1;
+                let target = format!("/containers/{}/json", container.id);
+                match http::get(path, &target, deadline).map(|body| json::inspected(&body)) {
+                    Ok(Ok(details)) => Some((container.inode, details)),
+                    // It went meanwhile.
+                    Err(HttpError::Status(_)) | Ok(Err(_)) => None,
+                    Err(error) => return Err(error),
+                }
+            };
+            let health = found.health;
+            // The list's image is an id where another image has the name by now.
+            if let Some((inode, details)) = details {
+                named.fill(details.clone());
+                kept.insert(container.id.clone(), (inode, details));
+            }
+            named.fill(found);
+            named.health = health.or(named.health);
+        }
+        self.inspected = kept;
+        Ok(())
+    }
+}

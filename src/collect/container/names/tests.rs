@@ -1,0 +1,169 @@
+//! Names from files and from runtimes, and runtimes that do not behave.
+
+use std::io::{Read as _, Write as _};
+use std::os::unix::net::UnixListener;
+use std::sync::atomic::AtomicBool;
+use std::time::SystemTime;
+
+use super::*;
+use crate::collect::host::testing::Fixture;
+
+const ID: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+const UID: &str = "0c5f4b3a-9d21-4a7e-8f10-1234567890ab";
+
+fn settings(fixture: &Fixture, sockets: Vec<Socket>) -> NameSettings {
+    let paths = HostPaths { rootfs: fixture.path().join("root"), ..HostPaths::default() };
+    NameSettings { paths, sockets, timeout: Duration::from_secs(10) }
+}
+
+fn wanted(runtime: Runtime, pod_uid: Option<&str>) -> Vec<Wanted> {
+    vec![Wanted { id: ID.to_owned(), inode: 1, runtime, pod_uid: pod_uid.map(str::to_owned) }]
+}
+
+/// One round, however long it takes.
+fn round(names: &mut Names, wanted: &[Wanted]) -> Arc<Named> {
+    names.ask(true, false, Instant::now() + Duration::from_secs(60), || wanted.to_vec());
+    let round = names.shared.lock().asked;
+    let table = names.shared.lock();
+    let wait =
+        names.shared.answered.wait_timeout_while(table, Duration::from_secs(60), |t| t.finished < round);
+    drop(wait.unwrap());
+    names.of(ID).unwrap()
+}
+
+fn named(fixture: &Fixture, runtime: Runtime, pod_uid: Option<&str>) -> Named {
+    let mut names = Names::new(settings(fixture, Vec::new()));
+    (*round(&mut names, &wanted(runtime, pod_uid))).clone()
+}
+
+#[test]
+fn files_of_each_runtime() {
+    let docker = Fixture::new().file(
+        &format!("root/var/lib/docker/containers/{ID}/config.v2.json"),
+        r#"{"Name":"/web","RestartCount":2,"Config":{"Image":"nginx:1","Labels":{"a":"b"}},"State":{"Health":null}}"#,
+    );
+    let got = named(&docker, Runtime::Docker, None);
+    assert_eq!((&*got.name, &*got.image, got.restarts), ("web", "nginx:1", Some(2)));
+
+    let containerd = Fixture::new().file(
+        &format!("root/run/containerd/io.containerd.runtime.v2.task/k8s.io/{ID}/config.json"),
+        r#"{"annotations":{"io.kubernetes.cri.container-name":"c","io.kubernetes.cri.sandbox-name":"p",
+            "io.kubernetes.cri.sandbox-namespace":"n","io.kubernetes.cri.image-name":"i"}}"#,
+    );
+    let got = named(&containerd, Runtime::Containerd, Some(UID));
+    assert_eq!((&*got.container, &*got.pod, &*got.namespace, &*got.image), ("c", "p", "n", "i"));
+
+    let store =
+        format!(r#"[{{"id":"{ID}","names":["web"],"metadata":"{{\"image-name\":\"i\"}}"}},{{"id":"2"}}]"#);
+    let podman = Fixture::new()
+        .file("root/var/lib/containers/storage/overlay-containers/containers.json", store)
+        .file(&format!("root/run/containers/storage/overlay-containers/{ID}/userdata/config.json"), "{}");
+    let got = named(&podman, Runtime::Podman, None);
+    assert_eq!((&*got.name, &*got.image), ("web", "i"));
+
+    let logs = Fixture::new()
+        .file(&format!("root/var/log/containers/p-1_n_c-{ID}.log"), "")
+        .dir(&format!("root/var/log/pods/n_p-1_{UID}"));
+    let got = named(&logs, Runtime::Unknown, Some(UID));
+    assert_eq!((&*got.container, &*got.pod, &*got.namespace), ("c", "p-1", "n"));
+
+    let of_pod_only = Fixture::new().dir(&format!("root/var/log/pods/n_p_{UID}"));
+    let got = named(&of_pod_only, Runtime::CriO, Some(UID));
+    assert_eq!((&*got.container, &*got.pod, &*got.namespace), ("", "p", "n"));
+
+    assert_eq!(named(&Fixture::new(), Runtime::Docker, None), Named::default());
+}
+
+#[test]
+fn a_file_that_is_written_anew_is_read_anew() {
+    let path = format!("root/var/lib/docker/containers/{ID}/config.v2.json");
+    let fixture = Fixture::new().file(&path, r#"{"Name":"/old","State":{"Health":{"Status":"starting"}}}"#);
+    let mut names = Names::new(settings(&fixture, Vec::new()));
+    let wanted = wanted(Runtime::Docker, None);
+    assert_eq!(&*round(&mut names, &wanted).name, "old");
+    let changes = names.changes();
+    round(&mut names, &wanted);
+    assert_eq!(names.changes(), changes, "the same again is no change");
+    let fixture = fixture.file(&path, r#"{"Name":"/new","State":{"Health":{"Status":"healthy"}}}"#);
+    let later = std::fs::File::open(fixture.path().join(&path)).unwrap();
+    later.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(1)).unwrap();
+    let got = round(&mut names, &wanted);
+    assert_eq!((&*got.name, got.health), ("new", Some(Health::Healthy)));
+    std::fs::remove_file(fixture.path().join(&path)).unwrap();
+    assert_eq!(&*round(&mut names, &wanted).name, "new", "what is known stays known");
+}
+
+/// A runtime that answers as long as `works`, and hangs up otherwise.
+fn runtime(fixture: &Fixture, works: Arc<AtomicBool>) -> Socket {
+    let path = fixture.path().join("runtime.sock");
+    let listener = UnixListener::bind(&path).unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut request = [0; 256];
+            let read = stream.read(&mut request).unwrap();
+            let request = String::from_utf8_lossy(&request[..read]).into_owned();
+            if !works.load(Ordering::Relaxed) {
+                continue;
+            }
+            let body = if request.starts_with("GET /containers/json?all=1&filters=%7B") {
+                format!(r#"[{{"Id":"{ID}","Names":["/web"],"Image":"sha256:1","Status":"Up (healthy)"}}]"#)
+            } else {
+                assert!(request.starts_with(&format!("GET /containers/{ID}/json ")), "{request}");
+                r#"{"Name":"/web","RestartCount":1,"Config":{"Image":"nginx:1"}}"#.to_owned()
+            };
+            let _ = write!(stream, "HTTP/1.0 200 OK\r\n\r\n{body}");
+        }
+    });
+    given(path)
+}
+
+fn given(path: PathBuf) -> Socket {
+    Socket { name: "docker", runtime: Runtime::Docker, candidates: vec![path], is_given: true }
+}
+
+#[test]
+fn a_runtime_that_comes_later_goes_and_comes_back() {
+    let fixture = Fixture::new();
+    let works = Arc::new(AtomicBool::new(false));
+    let socket = runtime(&fixture, Arc::clone(&works));
+    let mut names = Names::new(settings(&fixture, vec![socket]));
+    let wanted = wanted(Runtime::Docker, None);
+    for (is_up, name) in [(false, ""), (true, "web"), (false, "web"), (true, "web")] {
+        works.store(is_up, Ordering::Relaxed);
+        let got = round(&mut names, &wanted);
+        assert_eq!(&*got.name, name);
+        assert_eq!(names.answers(), [("docker", is_up)]);
+        if !name.is_empty() {
+            assert_eq!((&*got.image, got.restarts, got.health), ("nginx:1", Some(1), Some(Health::Healthy)));
+        }
+    }
+}
+
+#[test]
+fn a_runtime_that_never_answers_is_waited_for_once() {
+    let fixture = Fixture::new();
+    let path = fixture.path().join("hangs.sock");
+    let listener = UnixListener::bind(&path).unwrap();
+    let socket = given(path);
+    let mut names =
+        Names::new(NameSettings { timeout: Duration::from_secs(60), ..settings(&fixture, vec![socket]) });
+    let wanted = wanted(Runtime::Docker, None);
+    for _ in 0..100 {
+        names.ask(true, false, Instant::now() + PATIENCE, || wanted.clone());
+    }
+    assert!(names.of(ID).is_none());
+    let table = names.shared.lock();
+    assert_eq!((table.asked, table.finished), (1, 0), "asked once, while it hangs");
+    drop(listener);
+}
+
+#[test]
+fn nobody_is_asked_of_what_files_know() {
+    let fixture = Fixture::new()
+        .file(&format!("root/var/lib/docker/containers/{ID}/config.v2.json"), r#"{"Name":"/web"}"#);
+    let socket = given(fixture.path().join("none.sock"));
+    let mut names = Names::new(settings(&fixture, vec![socket]));
+    assert_eq!(&*round(&mut names, &wanted(Runtime::Docker, None)).name, "web");
+    assert_eq!(names.answers(), []);
+}

@@ -1,0 +1,71 @@
+//! Which files of a group are read, and by what. Sources: as in `parse`.
+
+use super::layout::Hierarchy::{self, *};
+use super::parse;
+use super::values::Stats;
+
+/// One file of a group.
+pub(super) struct Source {
+    pub(super) hierarchy: Hierarchy,
+    pub(super) file: &'static str,
+    pub(super) parse: fn(&[u8], &mut Stats),
+    /// It says what the container may have, not what it does: read only now and then.
+    pub(super) is_limit: bool,
+}
+
+const fn usage(hierarchy: Hierarchy, file: &'static str, parse: fn(&[u8], &mut Stats)) -> Source {
+    Source { hierarchy, file, parse, is_limit: false }
+}
+
+const fn limit(hierarchy: Hierarchy, file: &'static str, parse: fn(&[u8], &mut Stats)) -> Source {
+    Source { hierarchy, file, parse, is_limit: true }
+}
+
+pub(super) static VERSION_2: &[Source] = &[
+    usage(Unified, "cpu.stat", parse::cpu_stat),
+    usage(Unified, "memory.current", parse::memory_usage),
+    usage(Unified, "memory.stat", parse::memory_stat),
+    usage(Unified, "memory.peak", parse::memory_max_usage),
+    usage(Unified, "memory.swap.current", parse::swap_usage),
+    usage(Unified, "memory.events", parse::memory_events),
+    usage(Unified, "io.stat", parse::io_stat),
+    usage(Unified, "pids.current", parse::threads),
+    usage(Unified, "cpu.pressure", parse::cpu_pressure),
+    usage(Unified, "memory.pressure", parse::memory_pressure),
+    usage(Unified, "io.pressure", parse::io_pressure),
+    limit(Unified, "cpu.max", parse::cpu_max),
+    limit(Unified, "cpu.weight", parse::cpu_weight),
+    limit(Unified, "memory.max", parse::memory_limit),
+    limit(Unified, "memory.low", parse::memory_reservation),
+    limit(Unified, "memory.swap.max", parse::swap_limit),
+    limit(Unified, "pids.max", parse::threads_max),
+];
+
+pub(super) static VERSION_1: &[Source] = &[
+    usage(Cpuacct, "cpuacct.usage", parse::cpuacct_usage),
+    usage(Cpuacct, "cpuacct.stat", parse::cpuacct_stat),
+    usage(Cpu, "cpu.stat", parse::cpu_stat),
+    usage(Memory, "memory.usage_in_bytes", parse::memory_usage),
+    usage(Memory, "memory.stat", parse::memory_stat_v1),
+    usage(Memory, "memory.max_usage_in_bytes", parse::memory_max_usage),
+    usage(Memory, "memory.failcnt", parse::memory_failcnt),
+    usage(Memory, "memory.kmem.usage_in_bytes", parse::memory_kernel),
+    usage(Memory, "memory.oom_control", parse::oom_control),
+    usage(Blkio, "blkio.throttle.io_service_bytes", parse::service_bytes),
+    usage(Blkio, "blkio.throttle.io_serviced", parse::serviced),
+    usage(Pids, "pids.current", parse::threads),
+    usage(Unified, "cpu.pressure", parse::cpu_pressure),
+    usage(Unified, "memory.pressure", parse::memory_pressure),
+    usage(Unified, "io.pressure", parse::io_pressure),
+    limit(Cpu, "cpu.cfs_quota_us", parse::cfs_quota),
+    limit(Cpu, "cpu.cfs_period_us", parse::cfs_period),
+    limit(Cpu, "cpu.shares", parse::cpu_shares),
+    limit(Memory, "memory.limit_in_bytes", parse::memory_limit),
+    limit(Memory, "memory.soft_limit_in_bytes", parse::memory_reservation),
+    limit(Memory, "memory.memsw.limit_in_bytes", parse::swap_limit),
+    limit(Cpuset, "cpuset.memory_migrate", parse::memory_migrate),
+    limit(Pids, "pids.max", parse::threads_max),
+];
+
+/// On request; the kernel has it for version 1 only.
+pub(super) static PER_CPU: Source = usage(Cpuacct, "cpuacct.usage_percpu", parse::cpuacct_per_cpu);

@@ -1,0 +1,144 @@
+//! What is read of one container: whole quantities, and those of a device or a processor.
+
+/// A quantity that a container has once, in the units of the metric that shows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Quantity {
+    CpuUsage,
+    CpuUser,
+    CpuSystem,
+    CfsPeriods,
+    CfsThrottledPeriods,
+    CfsThrottled,
+    CfsBurstPeriods,
+    CfsBurst,
+    MemoryUsage,
+    WorkingSet,
+    MemoryMaxUsage,
+    MemoryFailures,
+    MemoryKernel,
+    Cache,
+    Rss,
+    Swap,
+    MappedFile,
+    ActiveFile,
+    InactiveFile,
+    FileDirty,
+    FileWriteback,
+    PageFaults,
+    MajorPageFaults,
+    PageFaultsBelow,
+    MajorPageFaultsBelow,
+    PagesScanned,
+    PagesReclaimed,
+    RefaultsAnonymous,
+    RefaultsFile,
+    EventsHigh,
+    EventsMax,
+    OomKills,
+    CpuWaiting,
+    CpuStalled,
+    MemoryWaiting,
+    MemoryStalled,
+    IoWaiting,
+    IoStalled,
+    Processes,
+    Threads,
+    ThreadsMax,
+    CpuPeriod,
+    CpuQuota,
+    CpuShares,
+    MemoryLimit,
+    MemoryReservation,
+    SwapLimit,
+    MemoryMigrate,
+    OpenFilesSoft,
+    OpenFiles,
+    Sockets,
+}
+
+const QUANTITIES: usize = Quantity::Sockets as usize + 1;
+
+/// Quantities that were read.
+#[derive(Clone, Debug)]
+pub(super) struct Values([Option<f64>; QUANTITIES]);
+
+impl Default for Values {
+    fn default() -> Self {
+        Self([None; QUANTITIES])
+    }
+}
+
+impl Values {
+    pub(super) fn set(&mut self, quantity: Quantity, value: f64) {
+        if let Some(place) = self.0.get_mut(quantity as usize) {
+            *place = Some(value);
+        }
+    }
+
+    pub(super) fn get(&self, quantity: Quantity) -> Option<f64> {
+        self.0.get(quantity as usize).copied().flatten()
+    }
+
+    /// Forgets all.
+    pub(super) fn clear(&mut self) {
+        self.0.fill(None);
+    }
+
+    pub(super) fn unset(&mut self, quantity: Quantity) {
+        if let Some(place) = self.0.get_mut(quantity as usize) {
+            *place = None;
+        }
+    }
+}
+
+/// What a container did to a block device.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Device {
+    pub(super) major: u32,
+    pub(super) minor: u32,
+    pub(super) read_bytes: Option<f64>,
+    pub(super) written_bytes: Option<f64>,
+    pub(super) reads: Option<f64>,
+    pub(super) writes: Option<f64>,
+    /// Of the kernel's cost model: usage, wait, indebt, indelay; seconds.
+    pub(super) cost: [Option<f64>; 4],
+}
+
+/// Everything read of one container.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Stats {
+    pub(super) values: Values,
+    pub(super) devices: Vec<Device>,
+    /// Seconds of each processor.
+    pub(super) per_cpu: Vec<f64>,
+    /// Processes of the group: the first of them.
+    pub(super) pids: Vec<u32>,
+}
+
+impl Stats {
+    /// Forgets all, keeps the buffers.
+    pub(super) fn clear(&mut self) {
+        self.values.clear();
+        self.devices.clear();
+        self.per_cpu.clear();
+        self.pids.clear();
+    }
+
+    /// The device of this number; more than [`MOST_DEVICES`] are not kept.
+    pub(super) fn device(&mut self, major: u32, minor: u32) -> Option<&mut Device> {
+        let at = self.devices.iter().position(|d| (d.major, d.minor) == (major, minor));
+        let at = match at {
+            Some(at) => at,
+            None if self.devices.len() >= MOST_DEVICES => return None,
+            None => {
+                self.devices.push(Device { major, minor, ..Device::default() });
+                self.devices.len() - 1
+            }
+        };
+        self.devices.get_mut(at)
+    }
+}
+
+/// Most block devices of one container.
+const MOST_DEVICES: usize = 64;

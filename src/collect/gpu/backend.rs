@@ -1,0 +1,79 @@
+//! The seam between the collector and a driver: NVML behind one implementation, a test behind the other.
+
+use std::time::Duration;
+
+use super::reading::{Identity, Reading, Wanted};
+
+/// Why a driver or GPU did not answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum GpuError {
+    /// There is no driver, or it was unloaded or replaced: open it again.
+    #[error("{0}")]
+    NoDriver(String),
+    /// This GPU does not answer; others may.
+    #[error("{0}")]
+    Device(String),
+}
+
+/// What is asked of a GPU in each pass.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Questions {
+    /// The quantities.
+    pub(super) wanted: Wanted,
+    /// Whether its processes, too.
+    pub(super) processes: bool,
+}
+
+/// A critical error that a GPU reported.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Xid {
+    /// Number of the GPU.
+    pub(super) gpu: u32,
+    /// NVIDIA's number of the error.
+    pub(super) code: u64,
+}
+
+/// A driver that is there.
+pub(super) trait GpuBackend: Send + Sync {
+    /// Its version, and that of its management library.
+    fn versions(&self) -> [String; 2];
+
+    /// How many GPUs it has.
+    ///
+    /// # Errors
+    /// The driver is gone.
+    fn count(&self) -> Result<u32, GpuError>;
+
+    /// Opens a GPU.
+    ///
+    /// # Errors
+    /// It does not answer.
+    fn open(&self, gpu: u32) -> Result<Box<dyn GpuDevice>, GpuError>;
+
+    /// Waits for a critical error of any GPU, at most as long as told; called by one thread.
+    ///
+    /// # Errors
+    /// Such errors cannot be waited for.
+    fn next_xid(&self, wait: Duration) -> Result<Option<Xid>, GpuError>;
+
+    /// Samples what takes long, bytes out of and into a GPU over PCIe (KB/s); called by one thread.
+    ///
+    /// # Errors
+    /// The GPU does not answer or does not count.
+    fn pcie_throughput(&self, gpu: u32) -> Result<[f64; 2], GpuError>;
+}
+
+/// A GPU that was opened.
+pub(super) trait GpuDevice: Send {
+    /// What it is called.
+    fn identity(&self) -> Identity;
+
+    /// Asks it; may block for as long as the driver pleases.
+    ///
+    /// # Errors
+    /// It is lost, or the driver is. What it merely does not support is absent from the reading.
+    fn read(&mut self, questions: &Questions) -> Result<Reading, GpuError>;
+}
+
+/// Opens the driver, if there is one.
+pub(super) type OpenBackend = dyn Fn() -> Result<Box<dyn GpuBackend>, GpuError> + Send + Sync;

@@ -1,0 +1,331 @@
+//! A client: requests in, bounded responses out.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::{Body as _, Incoming};
+use hyper::ext::ReasonPhrase;
+use hyper::header::{
+    AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION,
+    PROXY_AUTHORIZATION, USER_AGENT,
+};
+use hyper::{Method, Request, StatusCode, Uri};
+use hyper_util::client::legacy;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use tokio::time::{Instant, timeout_at};
+
+use super::connect::{Connector, Ways};
+use super::error::{HttpError, Problem, problem_of, problem_of_hyper};
+use super::proxy::{Proxies, percent_decoded};
+use super::redirect::next_url;
+use super::settings::{Auth, HttpClientSettings, ProxySettings};
+use super::tls::Tls;
+
+/// How long an idle connection is kept; Prometheus's.
+const IDLE: Duration = Duration::from_secs(300);
+
+/// Idle connections kept for one host.
+const IDLE_CONNECTIONS: usize = 2;
+
+/// As many redirects as Go follows.
+const MOST_REDIRECTS: usize = 10;
+
+/// Buffer of a connection, and so the longest head of a response.
+const CONNECTION_BUFFER_BYTES: usize = 64 << 10;
+
+/// What every request says it comes from.
+const AGENT: &str = concat!("Outrigger/", env!("CARGO_PKG_VERSION"));
+
+/// Calls other people; clones share connections.
+#[derive(Clone, Debug)]
+pub struct HttpClient(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    settings: HttpClientSettings,
+    proxies: Proxies,
+    pool: legacy::Client<Connector, Full<Bytes>>,
+}
+
+impl HttpClient {
+    /// A client. Files that the settings name are read when they are needed.
+    pub fn new(settings: &HttpClientSettings) -> Self {
+        Self::build(settings, None)
+    }
+
+    /// A client that always connects to a Unix socket, whatever host a URL names.
+    pub fn over_socket(settings: &HttpClientSettings, path: &Path) -> Self {
+        let settings = HttpClientSettings { proxy: ProxySettings::default(), ..settings.clone() };
+        Self::build(&settings, Some(path))
+    }
+
+    fn build(settings: &HttpClientSettings, socket: Option<&Path>) -> Self {
+        let proxies = Proxies::new(&settings.proxy, |name| std::env::var(name).ok());
+        let connector = Connector(Arc::new(Ways {
+            socket: socket.map(Path::to_owned),
+            tls: Arc::new(Tls::new(settings.tls.clone(), settings.enable_http2)),
+            proxies: proxies.clone(),
+            proxy_headers: settings.proxy.connect_headers.clone(),
+        }));
+        let pool = legacy::Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(IDLE)
+            .pool_max_idle_per_host(IDLE_CONNECTIONS)
+            .http1_max_buf_size(CONNECTION_BUFFER_BYTES)
+            .build(connector);
+        Self(Arc::new(Inner { settings: settings.clone(), proxies, pool }))
+    }
+
+    /// Sends a request and returns the head of the response, with the body still to come. The settings' headers
+    /// and credentials are added; redirects are followed if they may be.
+    ///
+    /// # Errors
+    /// No response before the deadline, or no connection, or a secret that cannot be read.
+    pub async fn send(
+        &self,
+        method: Method,
+        url: &Uri,
+        headers: HeaderMap,
+        body: Bytes,
+        deadline: Instant,
+    ) -> Result<Response, HttpError> {
+        let (mut method, mut body, mut url, origin) = (method, body, url.clone(), url.clone());
+        for _ in 0..MOST_REDIRECTS {
+            let same_host = url.authority() == origin.authority() && url.scheme() == origin.scheme();
+            let request = self.request(&method, &url, &headers, body.clone(), same_host).await?;
+            let sent = timeout_at(deadline, self.0.pool.request(request)).await;
+            let response = match sent {
+                Err(_) => return Err(HttpError::call(&method, &url, Problem::Deadline)),
+                Ok(Err(error)) => return Err(HttpError::call(&method, &url, problem_of(&error))),
+                Ok(Ok(response)) => response,
+            };
+            let location = response.headers().get(LOCATION).filter(|_| self.0.settings.follow_redirects);
+            let (Some(location), true) = (location, redirects(response.status())) else {
+                return Ok(Response { response, deadline });
+            };
+            let location = String::from_utf8_lossy(location.as_bytes()).into_owned();
+            let next = next_url(&url, &location);
+            let keeps_method = matches!(response.status().as_u16(), 307 | 308);
+            url = next.ok_or_else(|| HttpError::call(&method, &url, Problem::Location(location)))?;
+            if !keeps_method && method != Method::HEAD {
+                (method, body) = (Method::GET, Bytes::new());
+            }
+        }
+        Err(HttpError::call(&method, &url, Problem::Redirects))
+    }
+
+    /// `GET` without a body.
+    ///
+    /// # Errors
+    /// As [`Self::send`].
+    pub async fn get(&self, url: &Uri, headers: HeaderMap, deadline: Instant) -> Result<Response, HttpError> {
+        self.send(Method::GET, url, headers, Bytes::new(), deadline).await
+    }
+
+    async fn request(
+        &self,
+        method: &Method,
+        url: &Uri,
+        headers: &HeaderMap,
+        body: Bytes,
+        same_host: bool,
+    ) -> Result<Request<Full<Bytes>>, HttpError> {
+        let (bare_url, user) = split_user(url)?;
+        let mut request = Request::new(Full::new(body));
+        *request.method_mut() = method.clone();
+        *request.uri_mut() = bare_url;
+        *request.headers_mut() = headers.clone();
+        let head = request.headers_mut();
+        head.entry(USER_AGENT).or_insert(HeaderValue::from_static(AGENT));
+        if url.scheme_str() == Some("http")
+            && let Some(authorization) = self.0.proxies.of(url).and_then(|proxy| proxy.authorization())
+        {
+            head.insert(PROXY_AUTHORIZATION, header(&authorization)?);
+        }
+        if same_host {
+            if let Some(user) = user {
+                head.insert(AUTHORIZATION, header(&format!("Basic {}", STANDARD.encode(user)))?);
+            }
+            self.add_secrets(head).await?;
+        }
+        Ok(request)
+    }
+
+    /// Headers of the settings, and credentials. Those in files are read off the async threads.
+    async fn add_secrets(&self, head: &mut HeaderMap) -> Result<(), HttpError> {
+        let settings = &self.0.settings;
+        if settings.auth.is_none() && settings.headers.is_empty() {
+            return Ok(());
+        }
+        let inner = Arc::clone(&self.0);
+        let added = if reads_files(settings) {
+            let work = tokio::task::spawn_blocking(move || secret_headers(&inner.settings));
+            work.await.map_err(|error| HttpError::Request(error.to_string()))??
+        } else {
+            secret_headers(settings)?
+        };
+        for (at, (name, value)) in added.iter().enumerate() {
+            let first = added.iter().take(at).all(|(earlier, _)| earlier != name);
+            match first {
+                true => drop(head.insert(name.clone(), value.clone())),
+                false => drop(head.append(name.clone(), value.clone())),
+            }
+        }
+        Ok(())
+    }
+}
+
+fn reads_files(settings: &HttpClientSettings) -> bool {
+    let secrets: Vec<_> = match &settings.auth {
+        None => Vec::new(),
+        Some(Auth::Basic { username, password }) => username.iter().chain(password).collect(),
+        Some(Auth::Credentials { credentials, .. }) => credentials.iter().collect(),
+    };
+    secrets
+        .into_iter()
+        .chain(settings.headers.iter().flat_map(|(_, values)| values))
+        .any(|s| s.path().is_some())
+}
+
+/// Names and values.
+type Headers = Vec<(hyper::header::HeaderName, HeaderValue)>;
+
+/// The headers that settings ask for, credentials among them. May read files.
+///
+/// # Errors
+/// A secret cannot be read, or is none that a header may have.
+pub fn secret_headers(settings: &HttpClientSettings) -> Result<Headers, HttpError> {
+    let reveal =
+        |secret: &Option<crate::config::Secret>| secret.as_ref().map_or(Ok(String::new()), |s| s.reveal());
+    let mut headers = Vec::new();
+    match &settings.auth {
+        None => {}
+        Some(Auth::Basic { username, password }) => {
+            let user = format!("{}:{}", reveal(username)?, reveal(password)?);
+            headers.push((AUTHORIZATION, header(&format!("Basic {}", STANDARD.encode(user)))?));
+        }
+        Some(Auth::Credentials { scheme, credentials }) => {
+            headers.push((AUTHORIZATION, header(&format!("{scheme} {}", reveal(credentials)?))?));
+        }
+    }
+    for (name, values) in &settings.headers {
+        for value in values {
+            headers.push((name.clone(), header(&value.reveal()?)?));
+        }
+    }
+    Ok(headers)
+}
+
+fn header(text: &str) -> Result<HeaderValue, HttpError> {
+    let mut value = HeaderValue::from_str(text)
+        .map_err(|_| HttpError::Request("a secret holds characters that no header may have".to_owned()))?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+/// Takes `user:password@` out of a URL: it goes into a header.
+fn split_user(url: &Uri) -> Result<(Uri, Option<Vec<u8>>), HttpError> {
+    let Some((user, host)) = url.authority().and_then(|authority| authority.as_str().rsplit_once('@')) else {
+        return Ok((url.clone(), None));
+    };
+    let mut parts = url.clone().into_parts();
+    parts.authority = Some(host.parse().map_err(|_| HttpError::Request("no host in the URL".to_owned()))?);
+    let bare = Uri::from_parts(parts).map_err(|error| HttpError::Request(error.to_string()))?;
+    let colon = if user.contains(':') { "" } else { ":" };
+    Ok((bare, Some(percent_decoded(&format!("{user}{colon}")))))
+}
+
+const fn redirects(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308)
+}
+
+/// The head of a response, and its body to be read within the deadline of the request.
+#[derive(Debug)]
+pub struct Response {
+    response: hyper::Response<Incoming>,
+    deadline: Instant,
+}
+
+impl Response {
+    /// The status.
+    pub fn status(&self) -> StatusCode {
+        self.response.status()
+    }
+
+    /// The status as the server says it: `500 Internal Server Error`.
+    pub fn status_text(&self) -> String {
+        let status = self.response.status();
+        let reason = match self.response.extensions().get::<ReasonPhrase>() {
+            Some(reason) => String::from_utf8_lossy(reason.as_bytes()).into_owned(),
+            None => status.canonical_reason().unwrap_or_default().to_owned(),
+        };
+        format!("{} {reason}", status.as_str())
+    }
+
+    /// The headers.
+    pub fn headers(&self) -> &HeaderMap {
+        self.response.headers()
+    }
+
+    /// `Content-Type`; "" where there is none.
+    pub fn content_type(&self) -> &str {
+        self.header(CONTENT_TYPE)
+    }
+
+    /// Whether the body is compressed with gzip.
+    pub fn is_gzip(&self) -> bool {
+        self.header(CONTENT_ENCODING).eq_ignore_ascii_case("gzip")
+    }
+
+    fn header(&self, name: hyper::header::HeaderName) -> &str {
+        self.response.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+    }
+
+    /// Reads the body, as it came, to the end of `into`. `may_grow` is asked before each part, with its size, and
+    /// may refuse it.
+    ///
+    /// # Errors
+    /// [`HttpError::TooLarge`] for a refused part; the deadline has passed; the connection broke.
+    pub async fn read(
+        mut self,
+        into: &mut Vec<u8>,
+        mut may_grow: impl FnMut(usize) -> bool,
+    ) -> Result<(), HttpError> {
+        let announced = self.header(CONTENT_LENGTH).parse().unwrap_or(0);
+        // A hint only: what it says is not trusted with memory.
+        into.reserve(announced.min(CONNECTION_BUFFER_BYTES));
+        let body = self.response.body_mut();
+        loop {
+            let frame = match timeout_at(self.deadline, body.frame()).await {
+                Err(_) => return Err(HttpError::Body(Problem::Deadline)),
+                Ok(None) => return Ok(()),
+                Ok(Some(Err(error))) => {
+                    return Err(HttpError::Body(match problem_of_hyper(&error) {
+                        Problem::Eof => Problem::UnexpectedEof,
+                        problem => problem,
+                    }));
+                }
+                Ok(Some(Ok(frame))) => frame,
+            };
+            let Some(data) = frame.data_ref() else { continue };
+            if !may_grow(data.len()) {
+                return Err(HttpError::TooLarge);
+            }
+            into.extend_from_slice(data);
+        }
+    }
+
+    /// Reads a small rest, so that the connection can be used again; a large one is not waited for.
+    pub async fn discard(mut self) {
+        let end = self.response.body().size_hint().exact();
+        if end.is_some_and(|bytes| bytes <= CONNECTION_BUFFER_BYTES as u64) {
+            let body = self.response.body_mut();
+            while let Ok(Some(Ok(_))) = timeout_at(self.deadline, body.frame()).await {}
+        }
+    }
+}

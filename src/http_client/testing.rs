@@ -1,0 +1,180 @@
+//! A peer for tests: an HTTP/1.1 server on a port of its own that does what it is told, also what no server should.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::task::JoinHandle;
+
+/// What the peer does with a request.
+#[derive(Clone, Debug)]
+pub(crate) enum Answer {
+    /// Status, `Content-Type`, body.
+    Text(u16, &'static str, String),
+    /// A head (status line and headers, without the empty line) and a body, whose length is added.
+    Full(String, Vec<u8>),
+    /// These bytes, then the end of the connection.
+    Raw(Vec<u8>),
+    /// 200, and a body without end.
+    Endless,
+    /// Nothing, for ever.
+    Hang,
+    /// 200 with a body that stops in the middle, for ever.
+    Stall,
+}
+
+impl Answer {
+    /// 200 and text 0.0.4.
+    pub(crate) fn metrics(body: impl Into<String>) -> Self {
+        Self::Text(200, "text/plain; version=0.0.4", body.into())
+    }
+}
+
+/// The server; ends when dropped.
+pub(crate) struct Peer {
+    pub(crate) address: SocketAddr,
+    requests: Arc<Mutex<Seen>>,
+    task: JoinHandle<()>,
+}
+
+/// Heads and bodies.
+#[derive(Default)]
+struct Seen {
+    heads: Vec<String>,
+    bodies: Vec<Vec<u8>>,
+}
+
+type Behaviour = Arc<dyn Fn(&str) -> Answer + Send + Sync>;
+
+impl Peer {
+    /// Serves on 127.0.0.1; `behave` gets the head of each request.
+    pub(crate) async fn start(behave: impl Fn(&str) -> Answer + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let requests = Arc::<Mutex<Seen>>::default();
+        let (seen, behave): (_, Behaviour) = (Arc::clone(&requests), Arc::new(behave));
+        let task = tokio::spawn(async move {
+            loop {
+                let Ok((stream, _)) = listener.accept().await else { continue };
+                tokio::spawn(serve(stream, Arc::clone(&behave), Arc::clone(&seen)));
+            }
+        });
+        Self { address, requests, task }
+    }
+
+    /// Serves on a Unix socket.
+    pub(crate) fn on_socket(
+        path: &std::path::Path,
+        behave: impl Fn(&str) -> Answer + Send + Sync + 'static,
+    ) -> Self {
+        let listener = UnixListener::bind(path).unwrap();
+        let requests = Arc::<Mutex<Seen>>::default();
+        let (seen, behave): (_, Behaviour) = (Arc::clone(&requests), Arc::new(behave));
+        let task = tokio::spawn(async move {
+            loop {
+                let Ok((stream, _)) = listener.accept().await else { continue };
+                tokio::spawn(serve(stream, Arc::clone(&behave), Arc::clone(&seen)));
+            }
+        });
+        Self { address: ([127, 0, 0, 1], 0).into(), requests, task }
+    }
+
+    /// Serves one answer, always.
+    pub(crate) async fn fixed(answer: Answer) -> Self {
+        Self::start(move |_| answer.clone()).await
+    }
+
+    /// A URL of the peer.
+    pub(crate) fn url(&self, path: &str) -> hyper::Uri {
+        format!("http://{}{path}", self.address).parse().unwrap()
+    }
+
+    /// Heads of the requests so far.
+    pub(crate) fn requests(&self) -> Vec<String> {
+        self.requests.lock().unwrap().heads.clone()
+    }
+
+    /// Bodies of the requests so far; empty where there was none.
+    pub(crate) fn bodies(&self) -> Vec<Vec<u8>> {
+        self.requests.lock().unwrap().bodies.clone()
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn serve<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, behave: Behaviour, seen: Arc<Mutex<Seen>>) {
+    let mut buffer = Vec::new();
+    loop {
+        let end = loop {
+            if let Some(at) = buffer.windows(4).position(|w| w == b"\r\n\r\n") {
+                break at + 4;
+            }
+            match stream.read_buf(&mut buffer).await {
+                Ok(0) | Err(_) => return,
+                Ok(_) => {}
+            }
+        };
+        let head = String::from_utf8_lossy(&buffer[..end]).into_owned();
+        buffer.drain(..end);
+        let length = content_length(&head);
+        while buffer.len() < length {
+            match stream.read_buf(&mut buffer).await {
+                Ok(0) | Err(_) => return,
+                Ok(_) => {}
+            }
+        }
+        let body = buffer.drain(..length).collect();
+        {
+            let mut seen = seen.lock().unwrap();
+            seen.heads.push(head.clone());
+            seen.bodies.push(body);
+        }
+        let written = match behave(&head) {
+            Answer::Text(status, content_type, body) => {
+                let head = format!("HTTP/1.1 {status} x\r\nContent-Type: {content_type}\r\n");
+                full(&mut stream, &head, body.as_bytes()).await
+            }
+            Answer::Full(head, body) => full(&mut stream, &head, &body).await,
+            Answer::Raw(bytes) => {
+                let _ = stream.write_all(&bytes).await;
+                let _ = stream.shutdown().await;
+                return;
+            }
+            Answer::Endless => {
+                let head = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n\r\n";
+                let mut written = stream.write_all(head).await;
+                let line = b"endless_metric{a=\"b\"} 1\n".repeat(1000);
+                while written.is_ok() {
+                    written = stream.write_all(&line).await;
+                }
+                return;
+            }
+            Answer::Stall => {
+                let head = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 100\r\n\r\na 1\n";
+                let _ = stream.write_all(head).await;
+                return std::future::pending().await;
+            }
+            Answer::Hang => return std::future::pending().await,
+        };
+        if written.is_err() {
+            return;
+        }
+    }
+}
+
+fn content_length(head: &str) -> usize {
+    let fields = head.lines().filter_map(|line| line.split_once(':'));
+    let length = fields.into_iter().find(|(name, _)| name.eq_ignore_ascii_case("content-length"));
+    length.and_then(|(_, value)| value.trim().parse().ok()).unwrap_or(0)
+}
+
+async fn full<S: AsyncWrite + Unpin>(stream: &mut S, head: &str, body: &[u8]) -> std::io::Result<()> {
+    stream.write_all(head.as_bytes()).await?;
+    stream.write_all(format!("Content-Length: {}\r\n\r\n", body.len()).as_bytes()).await?;
+    stream.write_all(body).await
+}

@@ -1,0 +1,181 @@
+//! `tls_config` made into a rustls configuration, anew whenever one of its files has changed.
+//!
+//! Trust without `ca` is the system's, through rustls-native-certs: a company's own authority that the machine
+//! trusts counts here as well, as it does for Go's programs, and `SSL_CERT_FILE` and `SSL_CERT_DIR` work.
+
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme, SupportedProtocolVersion};
+
+use super::error::ConnectError;
+use super::settings::{TlsSettings, TlsVersion};
+use crate::config::{Secret, WatchedFiles};
+
+/// The TLS side of a client.
+#[derive(Debug)]
+pub struct Tls {
+    settings: TlsSettings,
+    http2: bool,
+    built: Mutex<Option<(WatchedFiles, Arc<ClientConfig>)>>,
+}
+
+impl Tls {
+    /// Of settings; `http2`: whether HTTP/2 is offered beside HTTP/1.1.
+    pub const fn new(settings: TlsSettings, http2: bool) -> Self {
+        Self { settings, http2, built: Mutex::new(None) }
+    }
+
+    /// The configuration for the next connection. May read files.
+    ///
+    /// # Errors
+    /// A file cannot be read, or does not hold what it should.
+    pub fn config(&self) -> Result<Arc<ClientConfig>, ConnectError> {
+        let mut built = self.built.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((files, config)) = &*built
+            && !files.have_changed()
+        {
+            return Ok(Arc::clone(config));
+        }
+        let mut files = WatchedFiles::default();
+        let config = Arc::new(self.build(&mut files).map_err(ConnectError::Tls)?);
+        *built = Some((files, Arc::clone(&config)));
+        Ok(config)
+    }
+
+    /// The name that the server's certificate must have.
+    ///
+    /// # Errors
+    /// It is none that a certificate can have.
+    pub fn server_name(&self, host: &str) -> Result<ServerName<'static>, ConnectError> {
+        let name = self.settings.server_name.as_deref().unwrap_or(host);
+        let name = name.trim_start_matches('[').trim_end_matches(']').to_owned();
+        ServerName::try_from(name.clone()).map_err(|_| {
+            ConnectError::Tls(format!("tls: {name:?} is not a name that a certificate can have"))
+        })
+    }
+
+    fn build(&self, files: &mut WatchedFiles) -> Result<ClientConfig, String> {
+        let provider = Arc::new(ring::default_provider());
+        let versions = self.versions();
+        let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
+            .with_protocol_versions(&versions)
+            .map_err(|error| format!("tls: {error}"))?;
+        let builder = if self.settings.insecure_skip_verify {
+            builder.dangerous().with_custom_certificate_verifier(Arc::new(AnyCertificate(provider)))
+        } else {
+            let roots = match &self.settings.ca {
+                Some(ca) => Arc::new(read_roots(ca, files)?),
+                None => system_roots()?,
+            };
+            let verifier = WebPkiServerVerifier::builder_with_provider(roots, provider).build();
+            builder.with_webpki_verifier(verifier.map_err(|error| format!("tls: {error}"))?)
+        };
+        let mut config = match (&self.settings.cert, &self.settings.key) {
+            (Some(cert), Some(key)) => {
+                let chain = read_certificates(cert, files)?;
+                let key = PrivateKeyDer::from_pem_slice(&read_pem(key, files)?)
+                    // The error might quote what is between the dashes.
+                    .map_err(|_| "tls: failed to find any PEM data in key input".to_owned())?;
+                builder.with_client_auth_cert(chain, key).map_err(|error| format!("tls: {error}"))?
+            }
+            _ => builder.with_no_client_auth(),
+        };
+        let http2 = self.http2.then(|| b"h2".to_vec());
+        config.alpn_protocols = http2.into_iter().chain([b"http/1.1".to_vec()]).collect();
+        Ok(config)
+    }
+
+    fn versions(&self) -> Vec<&'static SupportedProtocolVersion> {
+        let min = self.settings.min_version.unwrap_or(TlsVersion::Tls12);
+        let max = self.settings.max_version.unwrap_or(TlsVersion::Tls13);
+        let known =
+            [(TlsVersion::Tls12, &rustls::version::TLS12), (TlsVersion::Tls13, &rustls::version::TLS13)];
+        known.into_iter().filter(|(version, _)| (min..=max).contains(version)).map(|(_, v)| v).collect()
+    }
+}
+
+fn read_pem(pem: &Secret, files: &mut WatchedFiles) -> Result<Vec<u8>, String> {
+    match pem.path() {
+        Some(path) => files.read(path).map_err(|error| format!("open {}: {error}", path.display())),
+        None => pem.reveal().map(String::into_bytes).map_err(|error| error.to_string()),
+    }
+}
+
+fn read_certificates(pem: &Secret, files: &mut WatchedFiles) -> Result<Vec<CertificateDer<'static>>, String> {
+    let bytes = read_pem(pem, files)?;
+    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
+    match chain {
+        Ok(chain) if !chain.is_empty() => Ok(chain),
+        Ok(_) => Err("tls: failed to find any PEM data in certificate input".to_owned()),
+        Err(error) => Err(format!("tls: not a certificate in PEM: {error}")),
+    }
+}
+
+fn read_roots(ca: &Secret, files: &mut WatchedFiles) -> Result<RootCertStore, String> {
+    let mut roots = RootCertStore::empty();
+    let (added, _) = roots.add_parsable_certificates(read_certificates(ca, files)?);
+    if added == 0 {
+        return Err("unable to use specified CA cert".to_owned());
+    }
+    Ok(roots)
+}
+
+/// The authorities that the machine trusts; read once, when the first client needs them.
+fn system_roots() -> Result<Arc<RootCertStore>, String> {
+    static ROOTS: OnceLock<Arc<RootCertStore>> = OnceLock::new();
+    let roots = ROOTS.get_or_init(|| {
+        let mut roots = RootCertStore::empty();
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        Arc::new(roots)
+    });
+    if roots.is_empty() {
+        return Err(
+            "tls: the system trusts no authority; install ca-certificates, or set tls_config.ca_file".into(),
+        );
+    }
+    Ok(Arc::clone(roots))
+}
+
+/// `insecure_skip_verify`: whoever holds the key of the certificate that was shown.
+#[derive(Debug)]
+struct AnyCertificate(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for AnyCertificate {
+    fn verify_server_cert(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, cert, dss, &self.0.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, cert, dss, &self.0.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}

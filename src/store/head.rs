@@ -1,0 +1,558 @@
+//! What is in memory: series, blocks and sources; how a tick is applied, logged, and applied again from the log.
+//!
+//! Invariants: a sample is taken only if it is newer than its series' newest one; applying a log entry to the state
+//! before it gives the state after the tick that wrote it.
+
+use std::collections::BTreeMap;
+
+use rustc_hash::FxHashMap;
+
+use super::block::{self, Block, ELSEWHERE, FREE, MISSING, SLOTS, TICKS};
+use super::bytes::{Reader, put_f64, put_signed, put_varint};
+use super::column::ABSENT_BITS;
+use super::disk::Batch;
+use super::outbox::{Noted, OutboxSample};
+use super::series::{HISTORY, Home, SeriesTable};
+use crate::model::{Row, Timestamp};
+
+/// What became of a tick's samples.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Appended {
+    /// Samples taken, staleness markers not counted.
+    pub added: u64,
+    /// Refused: older than the newest sample of their series.
+    pub out_of_order: u64,
+    /// Refused: another value at an instant that the series has already.
+    pub duplicate: u64,
+    /// Left out: the very sample that is there already, as a source with instants of its own repeats it.
+    pub repeated: u64,
+    /// Refused: series beyond the store's limit.
+    pub over_limit: u64,
+    /// Series that the store did not have.
+    pub new_series: u64,
+}
+
+/// Where a source's row went last time: the same place, most likely, this time.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    series: u32,
+    home: Home,
+}
+
+#[derive(Debug)]
+pub(super) struct SourceRecord {
+    pub(super) name: Box<str>,
+    pub(super) blocks: Vec<u32>,
+    pub(super) seq: u64,
+    last_at_ms: i64,
+    places: Vec<Place>,
+}
+
+/// See the module's page.
+#[derive(Debug)]
+pub(super) struct Head {
+    pub(super) series: SeriesTable,
+    pub(super) blocks: BTreeMap<u32, Block>,
+    pub(super) sources: FxHashMap<u32, SourceRecord>,
+    source_names: FxHashMap<Box<str>, u32>,
+    pub(super) next_block: u32,
+    next_source: u32,
+    max_series: usize,
+    clock_jump_ms: i64,
+    /// Blocks whose samples wait to be sealed.
+    pub(super) due: Vec<u32>,
+    pub(super) outbox: Noted,
+}
+
+/// What one tick does to one block.
+#[derive(Debug)]
+struct Touched {
+    block: u32,
+    pending: Vec<u64>,
+    assigned: Vec<(u16, u32)>,
+    own: Vec<(u16, i64, f64)>,
+}
+
+/// A tick being applied.
+struct Tick<'a> {
+    source: u32,
+    at_ms: i64,
+    touched: Vec<Touched>,
+    places: Vec<Place>,
+    result: Appended,
+    batch: &'a mut Batch,
+}
+
+impl Head {
+    pub(super) fn new(max_series: usize, clock_jump_ms: i64) -> Self {
+        Self {
+            series: SeriesTable::default(),
+            blocks: BTreeMap::new(),
+            sources: FxHashMap::default(),
+            source_names: FxHashMap::default(),
+            next_block: 0,
+            next_source: 0,
+            max_series,
+            clock_jump_ms,
+            due: Vec::new(),
+            outbox: Noted::default(),
+        }
+    }
+
+    /// The number of a source, new or known.
+    pub(super) fn source(&mut self, name: &str, batch: &mut Batch) -> u32 {
+        if let Some(id) = self.source_names.get(name) {
+            return *id;
+        }
+        let id = self.next_source;
+        self.load_source(id, name);
+        batch.sources.push((id, Some(name.as_bytes().to_vec())));
+        id
+    }
+
+    pub(super) fn load_source(&mut self, id: u32, name: &str) {
+        self.next_source = self.next_source.max(id.saturating_add(1));
+        self.source_names.insert(name.into(), id);
+        let record = SourceRecord {
+            name: name.into(),
+            blocks: Vec::new(),
+            seq: 0,
+            last_at_ms: i64::MIN,
+            places: Vec::new(),
+        };
+        self.sources.insert(id, record);
+    }
+
+    pub(super) fn forget_source(&mut self, id: u32) {
+        if let Some(record) = self.sources.remove(&id) {
+            self.source_names.remove(&record.name);
+        }
+    }
+
+    /// Numbers that the next series, block and source get; in the file, so that they are not given twice.
+    pub(super) const fn next_numbers(&self) -> [u32; 3] {
+        [self.series.next(), self.next_block, self.next_source]
+    }
+
+    pub(super) fn start_numbers_at(&mut self, [series, block, source]: [u32; 3]) {
+        self.series.start_at(series);
+        self.next_block = self.next_block.max(block);
+        self.next_source = self.next_source.max(source);
+    }
+
+    /// Whether a tick lies so far behind the source's last one that only the clock can be the cause.
+    pub(super) fn jumped_back(&self, source: u32, at: Timestamp) -> bool {
+        let last = self.sources.get(&source).map_or(i64::MIN, |s| s.last_at_ms);
+        last != i64::MIN && last.saturating_sub(at.as_millis()) > self.clock_jump_ms
+    }
+
+    /// How far a source's last tick lies before `at`; `None` if it lies behind it or there was none.
+    pub(super) fn is_behind(&self, source: u32, at: Timestamp) -> bool {
+        self.sources.get(&source).is_some_and(|s| s.last_at_ms > at.as_millis())
+    }
+
+    /// Applies a tick. What has to be written goes into `batch`; `log` says whether ticks are logged at all.
+    pub(super) fn apply(
+        &mut self,
+        source: u32,
+        at: Timestamp,
+        rows: &[Row],
+        log: bool,
+        batch: &mut Batch,
+    ) -> Appended {
+        if self.jumped_back(source, at) {
+            self.begin_anew(source);
+        }
+        let places = self.sources.get_mut(&source).map(|s| std::mem::take(&mut s.places)).unwrap_or_default();
+        let mut tick = Tick {
+            source,
+            at_ms: at.as_millis(),
+            touched: Vec::new(),
+            places: Vec::with_capacity(rows.len()),
+            result: Appended::default(),
+            batch,
+        };
+        for (at, row) in rows.iter().enumerate() {
+            self.take_row(&mut tick, places.get(at).copied(), row);
+        }
+        self.finish_tick(tick, log)
+    }
+
+    fn take_row(&mut self, tick: &mut Tick<'_>, hint: Option<Place>, row: &Row) {
+        let at_ms = row.timestamp.map_or(tick.at_ms, Timestamp::as_millis);
+        let hint = hint.filter(|place| self.is_place_of(*place, row));
+        let Some(place) = hint.or_else(|| self.find_place(tick, row, at_ms)) else {
+            tick.result.over_limit += 1;
+            return;
+        };
+        tick.places.push(place);
+        let bits = match row.value.to_bits() {
+            ABSENT_BITS | ELSEWHERE => 0x7ff8_0000_0000_0001,
+            bits => bits,
+        };
+        let Some(touched) = touched(&mut tick.touched, place.home.block) else { return };
+        let slot = usize::from(place.home.slot);
+        if touched.pending.len() <= slot {
+            touched.pending.resize(slot + 1, MISSING);
+        }
+        let Some(pending) = touched.pending.get_mut(slot) else { return };
+        let Some(block) = self.blocks.get(&place.home.block) else { return };
+        let Some(series) = self.series.get_mut(place.series) else { return };
+        if at_ms <= series.last_ms {
+            let known = match *pending {
+                MISSING | ELSEWHERE => {
+                    let newest = touched.own.last().filter(|own| (own.0, own.1) == (place.home.slot, at_ms));
+                    newest.map(|own| own.2.to_bits()).or_else(|| block.value_at(place.home.slot, at_ms))
+                }
+                bits => Some(bits),
+            };
+            if *pending == MISSING {
+                *pending = ELSEWHERE;
+            }
+            match at_ms < series.last_ms {
+                true => tick.result.out_of_order += 1,
+                false if known.is_none_or(|known| known == bits) => tick.result.repeated += 1,
+                false => tick.result.duplicate += 1,
+            }
+            return;
+        }
+        series.last_ms = at_ms;
+        series.first_ms = series.first_ms.min(at_ms);
+        tick.result.added += 1;
+        let in_step = row.timestamp.is_none() && block.ticks.last().is_none_or(|last| *last < tick.at_ms);
+        if in_step {
+            *pending = bits;
+        } else {
+            *pending = ELSEWHERE;
+            touched.own.push((place.home.slot, at_ms, f64::from_bits(bits)));
+        }
+    }
+
+    fn is_place_of(&self, place: Place, row: &Row) -> bool {
+        let block = self.blocks.get(&place.home.block).filter(|block| !block.retired);
+        let slot = block.and_then(|b| b.slots.get(usize::from(place.home.slot)));
+        slot.is_some_and(|slot| slot.series == place.series)
+            && self.series.get(place.series).is_some_and(|series| series.labels == row.labels)
+    }
+
+    /// The row's series in a block of its source; both are made if need be. `None`: there are too many.
+    fn find_place(&mut self, tick: &mut Tick<'_>, row: &Row, at_ms: i64) -> Option<Place> {
+        let series = match self.series.find(&row.labels) {
+            Some(series) => series,
+            None if self.series.len() >= self.max_series => return None,
+            None => {
+                tick.result.new_series += 1;
+                self.series.add(&row.labels, at_ms)
+            }
+        };
+        let found = self.series.get(series)?;
+        let mine = |home: &Home| {
+            home.slot != HISTORY
+                && self.blocks.get(&home.block).is_some_and(|b| b.source == tick.source && !b.retired)
+        };
+        if let Some(home) = found.homes().filter(mine).last() {
+            return Some(Place { series, home });
+        }
+        let selected = found.selected;
+        let home = self.assign(tick, series, selected)?;
+        let found = self.series.get_mut(series)?;
+        if found.move_in(home) {
+            tick.batch.series.push((series, Some(found.to_row())));
+        }
+        Some(Place { series, home })
+    }
+
+    fn assign(&mut self, tick: &mut Tick<'_>, series: u32, selected: bool) -> Option<Home> {
+        let record = self.sources.get_mut(&tick.source)?;
+        let blocks = &mut self.blocks;
+        let known = record.blocks.iter().rev().find_map(|id| {
+            let block = blocks.get_mut(id).filter(|b| b.selected == selected && !b.retired)?;
+            block.assign(series).map(|slot| Home { block: *id, slot })
+        });
+        let home = match known {
+            Some(home) => home,
+            None => {
+                let id = self.next_block;
+                self.next_block += 1;
+                // Blocks of one source take turns in being sealed.
+                let due = TICKS - record.blocks.len() * 37 % (TICKS * 3 / 4);
+                let mut block = Block::new(tick.source, selected, due);
+                let slot = block.assign(series)?;
+                blocks.insert(id, block);
+                record.blocks.push(id);
+                Home { block: id, slot }
+            }
+        };
+        touched(&mut tick.touched, home.block)?.assigned.push((home.slot, series));
+        Some(home)
+    }
+
+    fn finish_tick(&mut self, mut tick: Tick<'_>, log: bool) -> Appended {
+        let Some(record) = self.sources.get_mut(&tick.source) else { return tick.result };
+        record.last_at_ms = record.last_at_ms.max(tick.at_ms);
+        let seq = record.seq + 1;
+        // Also those of which no series came: theirs have vanished.
+        for id in &record.blocks {
+            touched(&mut tick.touched, *id);
+        }
+        let mut entry = Vec::new();
+        put_signed(&mut entry, tick.at_ms);
+        let empty = entry.len();
+        let mut noted = Vec::new();
+        for touched in &mut tick.touched {
+            let Some(block) = self.blocks.get_mut(&touched.block) else { continue };
+            let behind = block.ticks.last().is_some_and(|last| *last >= tick.at_ms);
+            let ticked = !behind && !block.retired && block.settle(&mut touched.pending);
+            // Slots that were freed since, before they are given to others.
+            let freed = std::mem::take(&mut block.freed);
+            touched.assigned.splice(0..0, freed.into_iter().map(|slot| (slot, FREE)));
+            if !ticked && touched.assigned.is_empty() && touched.own.is_empty() {
+                continue;
+            }
+            if log {
+                put_section(&mut entry, block, touched, ticked, tick.at_ms);
+            }
+            if self.outbox.is_on() {
+                note_samples(&mut noted, block, touched, ticked.then_some(tick.at_ms));
+            }
+            if ticked {
+                mark_stale(&mut self.series, block, &touched.pending, tick.at_ms);
+                block.push_tick(tick.at_ms, &touched.pending);
+            }
+            for (slot, at_ms, value) in &touched.own {
+                block.push_own(*slot, *at_ms, *value);
+            }
+            block.last_seq = seq;
+            if block.is_due() && !self.due.contains(&touched.block) {
+                self.due.push(touched.block);
+            }
+        }
+        record.places = tick.places;
+        tick.batch.state.extend(self.outbox.note(tick.at_ms, noted));
+        if entry.len() > empty {
+            record.seq = seq;
+            tick.batch.wal.push(((tick.source, seq), entry));
+        } else if !log {
+            record.seq = seq;
+        }
+        tick.result
+    }
+
+    /// After the clock has jumped back: what there is is sealed as it is, and history goes on in new blocks. A query
+    /// sorts out which is which by the instants.
+    fn begin_anew(&mut self, source: u32) {
+        let Some(record) = self.sources.get_mut(&source) else { return };
+        record.last_at_ms = i64::MIN;
+        for id in std::mem::take(&mut record.blocks) {
+            let Some(block) = self.blocks.get_mut(&id) else { continue };
+            block.retired = true;
+            block.expire();
+            self.due.push(id);
+            for slot in block.slots.iter().filter(|slot| slot.series != FREE) {
+                if let Some(series) = self.series.get_mut(slot.series) {
+                    series.last_ms = i64::MIN;
+                }
+            }
+        }
+    }
+
+    /// Applies a log entry; false where it is damaged.
+    pub(super) fn replay(&mut self, source: u32, seq: u64, entry: &[u8]) -> bool {
+        let mut reader = Reader::new(entry);
+        let Some(at_ms) = reader.signed() else { return false };
+        if let Some(record) = self.sources.get_mut(&source) {
+            record.seq = record.seq.max(seq);
+            record.last_at_ms = record.last_at_ms.max(at_ms);
+        }
+        while !reader.is_empty() {
+            if self.replay_section(source, seq, at_ms, &mut reader).is_none() {
+                return false;
+            }
+        }
+        true
+    }
+
+    fn replay_section(&mut self, source: u32, seq: u64, at_ms: i64, reader: &mut Reader<'_>) -> Option<()> {
+        let section = read_section(reader, at_ms)?;
+        let id = section.block;
+        self.next_block = self.next_block.max(id.saturating_add(1));
+        let record = self.sources.get_mut(&source)?;
+        let block = self.blocks.entry(id).or_insert_with(|| {
+            record.blocks.push(id);
+            Block::new(source, section.selected, TICKS)
+        });
+        if seq <= block.sealed_seq {
+            return section.skip(reader);
+        }
+        for (slot, series) in &section.assigned {
+            let before = block.slots.get(usize::from(*slot)).map_or(FREE, |slot| slot.series);
+            if let Some(before) = self.series.get_mut(before) {
+                before.move_out(id);
+            }
+            block.assign_at(usize::from(*slot), *series);
+            let home = Home { block: id, slot: *slot };
+            if let Some(series) = self.series.get_mut(*series) {
+                series.move_in(home);
+            }
+        }
+        if let Some(changed) = section.changed {
+            let values = read_values(reader, block, changed)?;
+            mark_stale(&mut self.series, block, &values, at_ms);
+            if block.ticks.last().is_none_or(|last| *last < at_ms) {
+                block.push_tick(at_ms, &values);
+            }
+        }
+        for _ in 0..section.own_count {
+            let (slot, own_ms, value) = read_own(reader, at_ms)?;
+            block.push_own(slot, own_ms, value);
+            let series = block.slots.get(usize::from(slot)).map_or(FREE, |slot| slot.series);
+            if let Some(series) = self.series.get_mut(series) {
+                series.last_ms = series.last_ms.max(own_ms);
+            }
+        }
+        block.last_seq = seq;
+        if block.is_due() && !self.due.contains(&id) {
+            self.due.push(id);
+        }
+        Some(())
+    }
+}
+
+/// The part of a tick that concerns a block; blocks come in order, so it is mostly the last one.
+fn touched(all: &mut Vec<Touched>, block: u32) -> Option<&mut Touched> {
+    let at = all.iter().rposition(|t| t.block == block).unwrap_or_else(|| {
+        all.push(Touched { block, pending: Vec::new(), assigned: Vec::new(), own: Vec::new() });
+        all.len() - 1
+    });
+    all.get_mut(at)
+}
+
+/// Series that end or go on at this tick have their newest sample there.
+fn mark_stale(series: &mut SeriesTable, block: &Block, values: &[u64], at_ms: i64) {
+    for (slot, value) in block.slots.iter().zip(values) {
+        if *value != MISSING
+            && let Some(series) = series.get_mut(slot.series)
+        {
+            series.last_ms = series.last_ms.max(at_ms);
+        }
+    }
+}
+
+/// What a tick brings to one block, markers included.
+fn note_samples(noted: &mut Vec<OutboxSample>, block: &Block, touched: &Touched, ticked_ms: Option<i64>) {
+    let series = |slot: u16| block.slots.get(usize::from(slot)).map_or(FREE, |slot| slot.series);
+    let own = touched.own.iter().map(|(slot, at_ms, value)| (series(*slot), *at_ms, *value));
+    let values = block.slots.iter().zip(&touched.pending).filter(|(_, bits)| **bits != MISSING);
+    let in_step = ticked_ms.into_iter().flat_map(|at_ms| {
+        values.clone().map(move |(slot, bits)| (slot.series, at_ms, f64::from_bits(*bits)))
+    });
+    let known = own.chain(in_step).filter(|(series, ..)| *series != FREE);
+    noted.extend(known.map(|(series, at_ms, value)| OutboxSample { series, at_ms, value }));
+}
+
+// The log: for each block that a tick changes, a section.
+
+const TICKED: u64 = 1;
+const SELECTED: u64 = 2;
+
+fn put_section(entry: &mut Vec<u8>, block: &Block, touched: &Touched, ticked: bool, at_ms: i64) {
+    put_varint(entry, u64::from(touched.block));
+    put_varint(entry, if ticked { TICKED } else { 0 } | if block.selected { SELECTED } else { 0 });
+    put_varint(entry, touched.assigned.len() as u64);
+    for (slot, series) in &touched.assigned {
+        put_varint(entry, u64::from(*slot));
+        put_varint(entry, u64::from(*series));
+    }
+    put_varint(entry, touched.own.len() as u64);
+    if ticked {
+        put_values(entry, block, &touched.pending);
+    }
+    for (slot, own_ms, value) in &touched.own {
+        put_varint(entry, u64::from(*slot));
+        block::put_own_instant(entry, at_ms, *own_ms);
+        put_f64(entry, *value);
+    }
+}
+
+/// One bit a slot that says whether it changed, then the changed values.
+fn put_values(entry: &mut Vec<u8>, block: &Block, values: &[u64]) {
+    put_varint(entry, values.len() as u64);
+    let changed = || block.slots.iter().zip(values).map(|(slot, value)| slot.last != *value);
+    let mut bits = vec![0_u8; values.len().div_ceil(8)];
+    for (at, _) in changed().enumerate().filter(|(_, changed)| *changed) {
+        if let Some(byte) = bits.get_mut(at / 8) {
+            *byte |= 1 << (at % 8);
+        }
+    }
+    entry.extend_from_slice(&bits);
+    for (slot, value) in block.slots.iter().zip(values).filter(|(slot, value)| slot.last != **value) {
+        block::put_change(entry, slot.last, *value);
+    }
+}
+
+struct Section<'a> {
+    block: u32,
+    selected: bool,
+    assigned: Vec<(u16, u32)>,
+    /// Number of slots, and their bits.
+    changed: Option<(usize, &'a [u8])>,
+    own_count: usize,
+    at_ms: i64,
+}
+
+fn read_section<'a>(reader: &mut Reader<'a>, at_ms: i64) -> Option<Section<'a>> {
+    let block = reader.u32_varint()?;
+    let flags = reader.varint()?;
+    let count = reader.length(SLOTS)?;
+    let slot = |reader: &mut Reader<'_>| u16::try_from(reader.length(SLOTS - 1)?).ok();
+    let assigned: Option<Vec<(u16, u32)>> =
+        (0..count).map(|_| Some((slot(reader)?, reader.u32_varint()?))).collect();
+    let own_count = reader.length(reader.rest().len())?;
+    let changed = match flags & TICKED != 0 {
+        true => {
+            let slots = reader.length(SLOTS)?;
+            Some((slots, reader.take(slots.div_ceil(8))?))
+        }
+        false => None,
+    };
+    Some(Section { block, selected: flags & SELECTED != 0, assigned: assigned?, changed, own_count, at_ms })
+}
+
+impl Section<'_> {
+    /// Reads over what stands behind the section's head. What a changed value was before does not matter for its
+    /// length.
+    fn skip(&self, reader: &mut Reader<'_>) -> Option<()> {
+        if let Some((slots, bits)) = self.changed {
+            for _ in (0..slots).filter(|at| is_set(bits, *at)) {
+                block::read_change(reader, 0)?;
+            }
+        }
+        (0..self.own_count).try_for_each(|_| read_own(reader, self.at_ms).map(drop))
+    }
+}
+
+fn is_set(bits: &[u8], at: usize) -> bool {
+    bits.get(at / 8).is_some_and(|byte| byte & (1 << (at % 8)) != 0)
+}
+
+fn read_values(reader: &mut Reader<'_>, block: &Block, (slots, bits): (usize, &[u8])) -> Option<Vec<u64>> {
+    if slots > block.slots.len() {
+        return None;
+    }
+    let slots = block.slots.iter().take(slots).enumerate();
+    let values: Option<Vec<u64>> = slots
+        .map(
+            |(at, slot)| {
+                if is_set(bits, at) { block::read_change(reader, slot.last) } else { Some(slot.last) }
+            },
+        )
+        .collect();
+    let mut values = values?;
+    values.resize(block.slots.len(), MISSING);
+    Some(values)
+}
+
+fn read_own(reader: &mut Reader<'_>, at_ms: i64) -> Option<(u16, i64, f64)> {
+    let slot = u16::try_from(reader.length(SLOTS - 1)?).ok()?;
+    Some((slot, at_ms.wrapping_add(reader.signed()?), reader.f64()?))
+}

@@ -1,0 +1,71 @@
+//! `admin/tsdb/*`: deleting series, taking a snapshot. Only with `--web.enable-admin-api`.
+//!
+//! Source: Prometheus documentation, "TSDB Admin APIs".
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{Request, StatusCode};
+use axum::response::{IntoResponse, Response};
+use serde_json::json;
+
+use super::Api;
+use super::params::{Params, invalid};
+use super::reply::{Failure, FailureKind, success};
+use crate::model::Timestamp;
+
+/// `POST|PUT /api/v1/admin/tsdb/delete_series`
+pub(super) async fn delete_series(State(api): State<Arc<Api>>, request: Request<Body>) -> Response {
+    let params = match allowed(&api, request).await {
+        Ok(params) => params,
+        Err(failure) => return failure.into_response(),
+    };
+    let work = move || {
+        if params.all("match[]").next().is_none() {
+            return Err(Failure::bad_data("no match[] parameter provided"));
+        }
+        let from = params.time("start")?.unwrap_or(Timestamp::from_millis(i64::MIN));
+        let to = params.time("end")?.unwrap_or(Timestamp::from_millis(i64::MAX));
+        let sets = params.matcher_sets().map_err(|why| invalid("match[]", &why))?;
+        api.store.delete_series(&sets, from, to).map_err(|error| Failure::internal(error.to_string()))
+    };
+    match tokio::task::spawn_blocking(work).await {
+        Ok(Ok(_)) => StatusCode::NO_CONTENT.into_response(),
+        Ok(Err(failure)) => failure.into_response(),
+        Err(error) => Failure::internal(error.to_string()).into_response(),
+    }
+}
+
+/// `POST|PUT /api/v1/admin/tsdb/clean_tombstones`: what was deleted is gone already.
+pub(super) async fn clean_tombstones(State(api): State<Arc<Api>>, request: Request<Body>) -> Response {
+    match allowed(&api, request).await {
+        Ok(_) => StatusCode::NO_CONTENT.into_response(),
+        Err(failure) => failure.into_response(),
+    }
+}
+
+/// `POST|PUT /api/v1/admin/tsdb/snapshot`
+pub(super) async fn snapshot(State(api): State<Arc<Api>>, request: Request<Body>) -> Response {
+    if let Err(failure) = allowed(&api, request).await {
+        return failure.into_response();
+    }
+    let Some(path) = api.facts.storage_path.clone() else {
+        return Failure::internal("the history lives in memory only (storage.path is not set)")
+            .into_response();
+    };
+    let name = format!("{}", (api.now)().as_millis());
+    let folder = path.join("snapshots").join(&name);
+    match tokio::task::spawn_blocking(move || api.store.snapshot(&folder)).await {
+        Ok(Ok(_)) => success(&json!({ "name": name })),
+        Ok(Err(error)) => Failure::internal(error.to_string()).into_response(),
+        Err(error) => Failure::internal(error.to_string()).into_response(),
+    }
+}
+
+async fn allowed(api: &Api, request: Request<Body>) -> Result<Params, Failure> {
+    if !api.admin {
+        return Err(Failure::new(FailureKind::Unavailable, "admin APIs disabled"));
+    }
+    Params::read(request, &api.forms).await
+}

@@ -1,0 +1,71 @@
+//! `events`: deployments, incidents and others, posted and listed. This program's own.
+
+use std::io::Write;
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::Request;
+use axum::response::Response;
+
+use super::json::write_json;
+use super::params::invalid;
+use super::reply::{Failure, Remarks, WriteData, success};
+use super::{Api, change, respond};
+use crate::events::{EventFilter, PostError};
+
+/// Events of an answer, unless it is asked for fewer.
+const MOST_LISTED: usize = 1_000;
+
+/// `GET /api/v1/events`
+pub(super) async fn list(State(api): State<Arc<Api>>, request: Request<Body>) -> Response {
+    respond(&api, request, |api, params| {
+        let texts = |name| params.all(name).map(str::to_owned).collect();
+        let limit = params.limit()?;
+        let filter = EventFilter {
+            from: params.time("start")?,
+            to: params.time("end")?,
+            kinds: texts("type[]"),
+            services: texts("service[]"),
+            limit: if limit == 0 { MOST_LISTED } else { limit },
+        };
+        if let (Some(from), Some(to)) = (filter.from, filter.to)
+            && to < from
+        {
+            return Err(invalid("end", "end timestamp must not be before start time"));
+        }
+        let events = api.events.list(&filter);
+        let remarks = if events.len() == filter.limit { Remarks::truncated() } else { Remarks::default() };
+        let write = move |mut out: &mut dyn Write| {
+            out.write_all(b"{\"events\":[")?;
+            for (at, event) in events.iter().enumerate() {
+                out.write_all(if at > 0 { b"," } else { b"" })?;
+                write_json(&mut out, &event.to_json())?;
+            }
+            out.write_all(b"]}")
+        };
+        Ok((remarks, Box::new(write) as WriteData))
+    })
+    .await
+}
+
+/// `POST /api/v1/events`
+pub(super) async fn post(State(api): State<Arc<Api>>, request: Request<Body>) -> Response {
+    let body = match change::json_body(&api, request).await {
+        Ok(body) => body,
+        Err(refusal) => return refusal,
+    };
+    let turn = match api.turn().await {
+        Ok(turn) => turn,
+        Err(failure) => return failure.into_response(),
+    };
+    change::work(move || {
+        let _turn = turn;
+        match api.events.post(&body, (api.now)()) {
+            Ok(posted) => Ok(success(&posted)),
+            Err(PostError::Wrong(error)) => Err(Failure::bad_data(error.to_string())),
+            Err(PostError::Store(error)) => Err(Failure::internal(error.to_string())),
+        }
+    })
+    .await
+}
