@@ -8,7 +8,7 @@
 use rustc_hash::FxHashMap;
 
 use crate::model::{Kind, Labels};
-use crate::wire::Writer;
+use crate::wire::protobuf::Writer;
 
 /// Which message is spoken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -9,7 +9,7 @@
 
 use super::message::Protocol;
 use crate::model::{Labels, METRIC_NAME, Row, Timestamp};
-use crate::wire::{Field, Reader, WireError};
+use crate::wire::protobuf::{Field, Reader, WireError};
 
 /// What a row costs beside its texts, and what a series does.
 const ROW_BYTES: usize = size_of::<Row>();
@@ -324,7 +324,7 @@ mod tests {
     use super::super::message::{Metadata, MetadataMap, TimeSeries, compress, encode, encode_metadata};
     use super::*;
     use crate::model::{Kind, STALE_NAN_BITS};
-    use crate::wire::Writer;
+    use crate::wire::protobuf::Writer;
 
     const PROTOCOLS: [Protocol; 2] = [Protocol::V1, Protocol::V2];
 

@@ -13,7 +13,7 @@ use super::alert::{Alert, AlertState};
 use super::spec::RuleSpec;
 use crate::model::{Labels, Timestamp};
 use crate::store::StateOp;
-use crate::wire::{Reader, WireError, Writer};
+use crate::wire::protobuf::{Reader, WireError, Writer};
 
 /// The version of the shape. A row of a later one is not read.
 const VERSION: u64 = 1;
@@ -182,8 +182,9 @@ fn read_row(bytes: &[u8]) -> Result<Row, RowError> {
     let mut texts: [Vec<&str>; 3] = Default::default();
     let (mut ack_by, mut ack_comment, mut ack_at, mut ack_until) = (None, "", None, None);
     while let Some(field) = reader.field()? {
-        let at =
-            |field: crate::wire::Field<'_>| Ok::<_, WireError>(Some(Timestamp::from_millis(field.signed()?)));
+        let at = |field: crate::wire::protobuf::Field<'_>| {
+            Ok::<_, WireError>(Some(Timestamp::from_millis(field.signed()?)))
+        };
         match field.number {
             field::VERSION => version = field.unsigned()?,
             field::STATE => state = Some(field.unsigned()?),

@@ -7,6 +7,8 @@
 
 use jiff::civil::DateTime;
 
+use crate::wire::der::{self, Elements};
+
 /// What is known of a certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::checks) struct Certificate {
@@ -23,39 +25,20 @@ pub(in crate::checks) struct Certificate {
 /// Attributes of a distinguished name in their order, under their short names.
 pub(in crate::checks) type Name = Vec<(&'static str, String)>;
 
-const SEQUENCE: u8 = 0x30;
-const SET: u8 = 0x31;
-const INTEGER: u8 = 0x02;
-const OBJECT_IDENTIFIER: u8 = 0x06;
-const OCTET_STRING: u8 = 0x04;
-const UTC_TIME: u8 = 0x17;
-const GENERALIZED_TIME: u8 = 0x18;
-const VERSION: u8 = 0xa0;
-const EXTENSIONS: u8 = 0xa3;
-const DNS_NAME: u8 = 0x82;
-/// `id-ce-subjectAltName`, 2.5.29.17.
-const SUBJECT_ALT_NAME: &[u8] = &[0x55, 0x1d, 0x11];
-
 /// Most attributes of a name and most names that are read.
 const MOST: usize = 200;
 
 /// Reads a certificate; `None` if it is none.
-pub(in crate::checks) fn read(der: &[u8]) -> Option<Certificate> {
-    let mut outer = Elements(der);
-    let (tag, certificate) = outer.next()?;
-    let (inner, to_be_signed) = Elements(certificate).next()?;
-    if tag != SEQUENCE || inner != SEQUENCE {
-        return None;
-    }
-    let mut fields = Elements(to_be_signed).skip_while(|(tag, _)| *tag == VERSION);
-    let serial = fields.next().filter(|(tag, _)| *tag == INTEGER)?.1;
-    let mut sequence = || fields.next().filter(|(tag, _)| *tag == SEQUENCE).map(|(_, content)| content);
+pub(in crate::checks) fn read(certificate: &[u8]) -> Option<Certificate> {
+    let mut fields = Elements(der::to_be_signed(certificate)?).skip_while(|(tag, _)| *tag == der::VERSION);
+    let serial = fields.next().filter(|(tag, _)| *tag == der::INTEGER)?.1;
+    let mut sequence = || fields.next().filter(|(tag, _)| *tag == der::SEQUENCE).map(|(_, content)| content);
     let _algorithm = sequence()?;
     let issuer = name(sequence()?)?;
     let mut validity = Elements(sequence()?);
     let (not_before, not_after) = (time(validity.next()?)?, time(validity.next()?)?);
     let subject = name(sequence()?)?;
-    let extensions = fields.find(|(tag, _)| *tag == EXTENSIONS).map(|(_, content)| content);
+    let dns_names = der::subject_alt_names(fields).map(dns_names);
     let zeros = serial.iter().take_while(|b| **b == 0).count();
     Some(Certificate {
         serial: serial.get(zeros..).unwrap_or_default().to_vec(),
@@ -63,21 +46,21 @@ pub(in crate::checks) fn read(der: &[u8]) -> Option<Certificate> {
         issuer,
         not_before,
         not_after,
-        dns_names: extensions.and_then(dns_names).unwrap_or_default(),
+        dns_names: dns_names.unwrap_or_default(),
     })
 }
 
 fn name(sets: &[u8]) -> Option<Name> {
     let mut name = Name::new();
     for (tag, set) in Elements(sets).take(MOST) {
-        if tag != SET {
+        if tag != der::SET {
             return None;
         }
         for (_, attribute) in Elements(set).take(MOST) {
             let mut parts = Elements(attribute);
             let (tag, kind) = parts.next()?;
             let (encoding, value) = parts.next()?;
-            if tag != OBJECT_IDENTIFIER {
+            if tag != der::OBJECT_IDENTIFIER {
                 return None;
             }
             name.extend(short_name(kind).map(|short| (short, text(encoding, value))));
@@ -104,8 +87,7 @@ const fn short_name(identifier: &[u8]) -> Option<&'static str> {
 
 /// A string of whichever kind; `BMPString` is UTF-16.
 fn text(encoding: u8, value: &[u8]) -> String {
-    const BMP_STRING: u8 = 0x1e;
-    if encoding != BMP_STRING {
+    if encoding != der::BMP_STRING {
         return String::from_utf8_lossy(value).into_owned();
     }
     let units: Vec<u16> =
@@ -113,25 +95,20 @@ fn text(encoding: u8, value: &[u8]) -> String {
     String::from_utf16_lossy(&units)
 }
 
-fn dns_names(extensions: &[u8]) -> Option<Vec<String>> {
-    let list = Elements(extensions).next().filter(|(tag, _)| *tag == SEQUENCE)?.1;
-    let named = |content: &[u8]| Elements(content).next() == Some((OBJECT_IDENTIFIER, SUBJECT_ALT_NAME));
-    let (_, extension) = Elements(list).find(|(tag, content)| *tag == SEQUENCE && named(content))?;
-    let (_, value) = Elements(extension).find(|(tag, _)| *tag == OCTET_STRING)?;
-    let names = Elements(value).next().filter(|(tag, _)| *tag == SEQUENCE)?.1;
-    let names = Elements(names).filter(|(tag, _)| *tag == DNS_NAME).take(MOST);
-    Some(names.map(|(_, name)| String::from_utf8_lossy(name).into_owned()).collect())
+fn dns_names(names: Elements<'_>) -> Vec<String> {
+    let names = names.filter(|(tag, _)| *tag == der::DNS).take(MOST);
+    names.map(|(_, name)| String::from_utf8_lossy(name).into_owned()).collect()
 }
 
 /// `YYMMDDHHMMSSZ` or `YYYYMMDDHHMMSSZ`, in seconds since 1970.
 fn time((tag, text): (u8, &[u8])) -> Option<i64> {
     let text = text.strip_suffix(b"Z")?;
     let (year, rest) = match tag {
-        UTC_TIME => {
+        der::UTC_TIME => {
             let year = number(text.get(..2)?)?;
             (if year < 50 { 2000 + year } else { 1900 + year }, text.get(2..)?)
         }
-        GENERALIZED_TIME => (number(text.get(..4)?)?, text.get(4..)?),
+        der::GENERALIZED_TIME => (number(text.get(..4)?)?, text.get(4..)?),
         _ => return None,
     };
     if rest.len() != 10 {
@@ -166,29 +143,6 @@ pub(in crate::checks) fn decimal(bytes: &[u8]) -> String {
     let mut groups = groups.into_iter().rev();
     let first = groups.next().unwrap_or(0).to_string();
     groups.fold(first, |text, group| format!("{text}{group:09}"))
-}
-
-/// The elements of a constructed value: tag and content.
-struct Elements<'a>(&'a [u8]);
-
-impl<'a> Iterator for Elements<'a> {
-    type Item = (u8, &'a [u8]);
-
-    fn next(&mut self) -> Option<Self::Item> {
-        let (&[tag, first], rest) = self.0.split_first_chunk::<2>()?;
-        let (length, rest) = match first {
-            0..=0x7f => (usize::from(first), rest),
-            // Long form: up to four bytes of length; more, or none, is not DER of a certificate.
-            0x81..=0x84 => {
-                let (length, rest) = rest.split_at_checked(usize::from(first & 0x0f))?;
-                (length.iter().fold(0, |length, byte| length << 8 | usize::from(*byte)), rest)
-            }
-            _ => return None,
-        };
-        let (content, rest) = rest.split_at_checked(length)?;
-        self.0 = rest;
-        Some((tag, content))
-    }
 }
 
 #[cfg(test)]
@@ -227,13 +181,13 @@ mod tests {
     #[test]
     fn times_of_both_kinds() {
         for (tag, text, want) in [
-            (UTC_TIME, "700101000000Z", Some(0)),
-            (UTC_TIME, "491231235959Z", Some(2_524_607_999)),
-            (GENERALIZED_TIME, "20500101000000Z", Some(2_524_608_000)),
-            (GENERALIZED_TIME, "99991231235959Z", None),
-            (UTC_TIME, "701301000000Z", None),
-            (UTC_TIME, "7001010000Z", None),
-            (UTC_TIME, "700101000000+0100", None),
+            (der::UTC_TIME, "700101000000Z", Some(0)),
+            (der::UTC_TIME, "491231235959Z", Some(2_524_607_999)),
+            (der::GENERALIZED_TIME, "20500101000000Z", Some(2_524_608_000)),
+            (der::GENERALIZED_TIME, "99991231235959Z", None),
+            (der::UTC_TIME, "701301000000Z", None),
+            (der::UTC_TIME, "7001010000Z", None),
+            (der::UTC_TIME, "700101000000+0100", None),
             (0x02, "700101000000Z", None),
         ] {
             // The end of the calendar that stands for "never" is within jiff's years or none at all.

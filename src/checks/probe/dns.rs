@@ -1,6 +1,5 @@
 //! DNS: a question to a name server, and what is expected of the answer.
 
-use std::hash::{BuildHasher as _, RandomState};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
@@ -8,7 +7,6 @@ use std::time::Instant;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::UdpSocket;
 
-use super::dns_message::{Answer, question, read_answer};
 use super::module::{DnsModule, Pattern, Validator};
 use super::report::{
     DNS_ADDITIONAL, DNS_ANSWERS, DNS_AUTHORITY, DNS_DURATION, DNS_SERIAL, DNS_SUCCEEDED, Report,
@@ -16,6 +14,7 @@ use super::report::{
 use super::ssl;
 use crate::checks::net::{self, host_and_port};
 use crate::http_client::{Tls, system_text};
+use crate::wire::dns::{Answer, Record, RecordData, question, random_id, read_answer};
 
 /// Largest datagram.
 const LARGEST: usize = 65_535;
@@ -44,7 +43,11 @@ fn judge(module: &DnsModule, answer: &Answer, report: &mut Report) -> Result<(),
     report.set_count(DNS_ANSWERS, answer.answer.len());
     report.set_count(DNS_AUTHORITY, answer.authority.len());
     report.set_count(DNS_ADDITIONAL, answer.additional.len());
-    if let Some(serial) = answer.serial {
+    let serial = answer.answer.iter().find_map(|record| match record.data {
+        RecordData::Authority { serial, .. } => Some(serial),
+        _ => None,
+    });
+    if let Some(serial) = serial {
         report.set(DNS_SERIAL, f64::from(serial));
     }
     if !module.valid_rcodes.contains(&answer.code) {
@@ -63,7 +66,8 @@ fn judge(module: &DnsModule, answer: &Answer, report: &mut Report) -> Result<(),
 }
 
 impl Validator {
-    fn failure(&self, records: &[String]) -> Option<String> {
+    fn failure(&self, records: &[Record]) -> Option<String> {
+        let records: Vec<String> = records.iter().map(ToString::to_string).collect();
         let any = |pattern: &Pattern| records.iter().any(|record| pattern.0.is_match(record));
         let all = |pattern: &Pattern| records.iter().all(|record| pattern.0.is_match(record));
         let shown = |why: &str, pattern: &Pattern| format!("{why} {:?}", pattern.0.as_str());
@@ -145,8 +149,12 @@ where
     Ok(answer)
 }
 
-/// Unforeseeable enough: each hasher of the standard library has keys of its own.
-fn random_id() -> u16 {
-    let [high, low, ..] = RandomState::new().hash_one(0_u8).to_be_bytes();
-    u16::from_be_bytes([high, low])
+/// Reads bytes as an answer, and what it holds as text; for fuzzing.
+pub(super) fn survives(bytes: &[u8]) {
+    let id = bytes.first_chunk().map_or(0, |id| u16::from_be_bytes(*id));
+    if let Ok(Some(answer)) = read_answer(bytes, id) {
+        for record in answer.answer.iter().chain(&answer.authority).chain(&answer.additional) {
+            let _ = record.to_string();
+        }
+    }
 }

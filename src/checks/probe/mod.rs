@@ -4,7 +4,6 @@
 //! failed probe has `probe_success` 0 and a reason in the log, once.
 
 mod dns;
-mod dns_message;
 mod grpc;
 mod http;
 mod icmp;
@@ -44,7 +43,7 @@ pub(super) async fn run(settings: &ProbeSettings) -> (Vec<Sample>, Result<(), St
 
 /// Reads bytes as a file of modules and as answers of DNS and gRPC; for fuzzing.
 pub(super) fn survives(bytes: &[u8]) {
-    dns_message::survives(bytes);
+    dns::survives(bytes);
     grpc::survives(bytes);
     if let Ok(text) = std::str::from_utf8(bytes) {
         let _ = settings::from_text("fuzz", text);

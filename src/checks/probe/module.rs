@@ -12,6 +12,7 @@ use crate::checks::settings::positive;
 use crate::config::{Section, Value};
 use crate::http_client::{HttpClientSettings, TlsSettings};
 use crate::model::search_regex;
+use crate::wire::dns;
 
 /// A module.
 #[derive(Clone, Debug, PartialEq)]
@@ -143,26 +144,6 @@ pub(super) struct GrpcModule {
 }
 
 const STATUS_CODES: RangeInclusive<i64> = 100..=999;
-
-/// Types of records by name; `TYPE123` stands for any other.
-pub(super) const RECORD_TYPES: [(&str, u16); 16] = [
-    ("A", 1),
-    ("NS", 2),
-    ("CNAME", 5),
-    ("SOA", 6),
-    ("PTR", 12),
-    ("MX", 15),
-    ("TXT", 16),
-    ("AAAA", 28),
-    ("SRV", 33),
-    ("NAPTR", 35),
-    ("DS", 43),
-    ("RRSIG", 46),
-    ("DNSKEY", 48),
-    ("HTTPS", 65),
-    ("ANY", 255),
-    ("CAA", 257),
-];
 
 const CLASSES: [(&str, u16); 5] = [("IN", 1), ("CS", 2), ("CH", 3), ("HS", 4), ("ANY", 255)];
 
@@ -382,7 +363,8 @@ impl DnsModule {
         let query_name = section.take_str("query_name");
         let types = |value: Value<'_>| {
             value.parse_with("a type of records such as A", |text| {
-                let named = RECORD_TYPES.iter().find(|(name, _)| *name == text).map(|(_, number)| *number);
+                let named =
+                    dns::RECORD_TYPES.iter().find(|(name, _)| *name == text).map(|(_, number)| *number);
                 let numbered = || text.strip_prefix("TYPE")?.parse().ok();
                 named.or_else(numbered).ok_or_else(|| {
                     format!(

@@ -11,9 +11,9 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 
-use super::dns_message;
 use super::settings::from_text;
 use super::{ProbeSettings, run};
+use crate::wire::dns::testing::answer;
 
 /// Only what hangs lasts this long; what must time out has an own, short one.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -276,9 +276,9 @@ async fn answers_of_dns() {
             let _ = socket.send_to(b"\xff\xff\x80\0\0\0\0\0\0\0\0\0", from).await;
             let soa = b"\x01a\0\x01m\0\0\0\0\x2a\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0".to_vec();
             let mut answer = match name {
-                b"lies" => dns_message::tests::answer(asked, 0, [&[(1, vec![1, 2, 3, 4])], &[], &[]]),
-                b"none" => dns_message::tests::answer(asked, 3, [&[], &[], &[]]),
-                _ => dns_message::tests::answer(
+                b"lies" => answer(asked, 0, [&[(1, vec![1, 2, 3, 4])], &[], &[]]),
+                b"none" => answer(asked, 3, [&[], &[], &[]]),
+                _ => answer(
                     asked,
                     0,
                     [&[(1, vec![192, 0, 2, 1]), (6, soa)], &[(2, b"\x02ns\0".to_vec())], &[]],

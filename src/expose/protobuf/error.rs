@@ -1,6 +1,6 @@
 //! What can be wrong with a protobuf exposition, and where.
 
-use crate::wire::{WireError, WireProblem};
+use crate::wire::protobuf::{WireError, WireProblem};
 
 /// Why an exposition was refused.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -6,7 +6,7 @@
 
 use super::error::Step;
 use super::float_of;
-use crate::wire::Reader;
+use crate::wire::protobuf::Reader;
 
 /// What a histogram says about itself as a whole.
 pub(super) struct Histogram<'i> {

@@ -20,7 +20,7 @@ use self::histogram::Histogram;
 use super::number::push_float;
 use super::{Limits, ParseStats};
 use crate::model::{Batch, FamilyId, Kind, Suffix, Timestamp};
-use crate::wire::Reader;
+use crate::wire::protobuf::Reader;
 
 /// Adds the samples of one exposition to `batch`.
 ///

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::expose::{Escaping, Format, Syntax, encode, parse};
 use crate::model::Snapshot;
-use crate::wire::Writer;
+use crate::wire::protobuf::Writer;
 
 fn read(bytes: &[u8]) -> Result<(Batch, ParseStats), ProtobufError> {
     let mut batch = Batch::new();

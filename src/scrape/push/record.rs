@@ -15,7 +15,7 @@ use super::family::{Family, Metric, Value, families_of};
 use super::group::Group;
 use crate::expose::{Limits, parse_protobuf};
 use crate::model::{Batch, Kind, Timestamp};
-use crate::wire::{Reader, WireError, Writer};
+use crate::wire::protobuf::{Reader, WireError, Writer};
 
 /// Bytes of the checksum: the first of SHA-256.
 const CHECKSUM_BYTES: usize = 8;

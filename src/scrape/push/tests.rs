@@ -212,7 +212,7 @@ fn other_formats_are_read_by_their_content_type() {
     try_push(&g, PushMode::ReplaceGroup, "j", (open_metrics, body), None, at(1)).unwrap();
     let protobuf =
         of("application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited");
-    let mut writer = crate::wire::Writer::new();
+    let mut writer = crate::wire::protobuf::Writer::new();
     writer.delimited(|w| {
         w.text(1, "c");
         w.unsigned(3, 1);

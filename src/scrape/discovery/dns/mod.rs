@@ -5,18 +5,17 @@
 //!
 //! Source: Prometheus's documentation of `dns_sd_config`; RFC 1035, RFC 2782; resolv.conf(5).
 
-mod message;
 mod resolver;
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use self::message::Record;
 use self::resolver::Resolver;
 use crate::model::Labels;
 use crate::scrape::metrics::ScrapeMetrics;
 use crate::scrape::settings::{DnsRecord, DnsSettings, TargetGroup};
+use crate::wire::dns::{Record, RecordData};
 
 /// Looks the names of one configuration up.
 pub(super) struct DnsProvider {
@@ -66,37 +65,35 @@ impl DnsProvider {
 }
 
 fn group(name: &str, records: &[Record], port: u16) -> TargetGroup {
-    let mut targets: Vec<Labels> = records.iter().map(|record| target(name, record, port)).collect();
+    let mut targets: Vec<Labels> =
+        records.iter().filter_map(|record| target(name, &record.data, port)).collect();
     // Servers turn answers round; targets do not change with that.
     targets.sort();
     TargetGroup { targets, labels: Labels::empty(), source: name.to_owned() }
 }
 
-fn target(name: &str, record: &Record, port: u16) -> Labels {
-    let plain = |host: &str| host.trim_end_matches('.').to_owned();
-    let (address, (label, value)) = match record {
-        Record::Address(IpAddr::V4(address)) => (format!("{address}:{port}"), ("", String::new())),
-        Record::Address(IpAddr::V6(address)) => (format!("[{address}]:{port}"), ("", String::new())),
-        Record::Service { host, port } => {
-            (format!("{}:{port}", plain(host)), ("__meta_dns_srv_record_target", host.clone()))
+/// `None` for records of types that are not asked for.
+fn target(name: &str, data: &RecordData, port: u16) -> Option<Labels> {
+    let of_host = |host: &str, port| format!("{}:{port}", host.trim_end_matches('.'));
+    let mut service_port = String::new();
+    let (address, (label, value)) = match data {
+        RecordData::Address(address) => (SocketAddr::new(*address, port).to_string(), ("", String::new())),
+        RecordData::Service { host, port, .. } => {
+            service_port = port.to_string();
+            (of_host(host, *port), ("__meta_dns_srv_record_target", host.clone()))
         }
-        Record::Exchange(host) => {
-            (format!("{}:{port}", plain(host)), ("__meta_dns_mx_record_target", host.clone()))
+        RecordData::Exchange { host, .. } => {
+            (of_host(host, port), ("__meta_dns_mx_record_target", host.clone()))
         }
-        Record::NameServer(host) => {
-            (format!("{}:{port}", plain(host)), ("__meta_dns_ns_record_target", host.clone()))
-        }
+        RecordData::Name(host) => (of_host(host, port), ("__meta_dns_ns_record_target", host.clone())),
+        _ => return None,
     };
-    let service_port = match record {
-        Record::Service { port, .. } => port.to_string(),
-        _ => String::new(),
-    };
-    Labels::from_pairs([
+    Some(Labels::from_pairs([
         ("__address__", address),
         ("__meta_dns_name", name.to_owned()),
         (label, value),
         ("__meta_dns_srv_record_port", service_port),
-    ])
+    ]))
 }
 
 impl DnsRecord {

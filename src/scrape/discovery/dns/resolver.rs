@@ -3,7 +3,6 @@
 //! Source: resolv.conf(5) for servers, search list, `ndots`; Prometheus for what counts as an answer: the first
 //! name of the search list that has one.
 
-use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
@@ -13,12 +12,15 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UdpSocket};
 use tokio::time::timeout;
 
-use super::message::{Answer, Record, question, read_answer};
 use crate::config::read_bounded;
 use crate::model::ByteSize;
 use crate::scrape::settings::DnsRecord;
+use crate::wire::dns::{Answer, Record, question, random_id, read_answer};
 
 const RESOLV_CONF: &str = "/etc/resolv.conf";
+
+/// The class of all names on it.
+const INTERNET: u16 = 1;
 
 /// How long a server may take.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -104,7 +106,11 @@ impl Resolver {
         for server in &self.servers {
             for _ in 0..ATTEMPTS {
                 match timeout(PATIENCE, ask(*server, name, kind)).await {
-                    Ok(Ok(Answer { code: 0 | 3, records, .. })) => return Ok(records),
+                    Ok(Ok(Answer { code: 0 | 3, answer: mut records, .. })) => {
+                        // Beside them there are aliases, on the way to what was asked for.
+                        records.retain(|record| record.kind == kind);
+                        return Ok(records);
+                    }
                     Ok(Ok(answer)) => {
                         last = format!("{server} answers with code {}", answer.code);
                         break;
@@ -120,7 +126,8 @@ impl Resolver {
 
 async fn ask(server: SocketAddr, name: &str, kind: u16) -> io::Result<Answer> {
     let id = random_id();
-    let query = question(id, name, kind).ok_or_else(|| io::Error::other("not a name of the DNS"))?;
+    let query =
+        question(id, name, kind, INTERNET, true).ok_or_else(|| io::Error::other("not a name of the DNS"))?;
     let local: SocketAddr = match server {
         SocketAddr::V4(_) => ([0, 0, 0, 0], 0).into(),
         SocketAddr::V6(_) => ([0_u16; 8], 0).into(),
@@ -132,7 +139,8 @@ async fn ask(server: SocketAddr, name: &str, kind: u16) -> io::Result<Answer> {
     let mut buffer = vec![0; 4096];
     let answer = loop {
         let length = socket.recv(&mut buffer).await?;
-        if let Some(answer) = buffer.get(..length).and_then(|bytes| read_answer(bytes, id)) {
+        // What is no answer, or another's, is not worth the wait for the right one.
+        if let Ok(Some(answer)) = read_answer(buffer.get(..length).unwrap_or_default(), id) {
             break answer;
         }
     };
@@ -146,13 +154,8 @@ async fn ask_over_tcp(server: SocketAddr, query: &[u8], id: u16) -> io::Result<A
     let length = stream.read_u16().await?;
     let mut bytes = vec![0; usize::from(length)];
     stream.read_exact(&mut bytes).await?;
-    read_answer(&bytes, id).ok_or_else(|| io::Error::other("the answer is no DNS message"))
-}
-
-/// Unforeseeable enough: each hasher of the standard library has keys of its own.
-fn random_id() -> u16 {
-    let [high, low, ..] = RandomState::new().hash_one(0_u8).to_be_bytes();
-    u16::from_be_bytes([high, low])
+    let answer = read_answer(&bytes, id).map_err(io::Error::other)?;
+    answer.ok_or_else(|| io::Error::other("the answer is to another question"))
 }
 
 #[cfg(test)]

@@ -3,8 +3,12 @@
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, UdpSocket};
 
-use super::message::tests::{answer, question_of};
 use super::*;
+use crate::wire::dns::testing::{self, question_of};
+
+fn answer(query: &[u8], code: u8, records: &[(u16, Vec<u8>)]) -> Vec<u8> {
+    testing::answer(query, code, [records, &[], &[]])
+}
 
 /// What a datagram asks for, and what comes back: nothing, or some datagrams.
 fn datagrams(query: &[u8]) -> Vec<Vec<u8>> {

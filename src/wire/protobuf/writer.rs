@@ -116,7 +116,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::wire::Reader;
+    use crate::wire::protobuf::Reader;
 
     #[test]
     fn the_examples_of_the_documentation() {
