@@ -10,6 +10,7 @@ Metrics are at /metrics, by Python's official client; the names are those that t
 """
 
 import argparse
+import hashlib
 import http.client
 import http.server
 import random
@@ -30,6 +31,14 @@ CACHE = Counter("ml_cache_requests", "Cache lookups", ["model", "result"])
 INFERENCES = Counter("ml_inference_requests", "Inferences by result", ["model", "result"])
 INFERENCE = Histogram("ml_inference_duration_seconds", "Duration of inferences", ["model"], buckets=(0.01, 0.05, 0.2, 1, 2, 5))
 CONFIDENCE = Histogram("ml_prediction_confidence", "Confidence of predictions", ["model"], buckets=(0.2, 0.5, 0.8, 0.9))
+PREDICTIONS = Counter("ml_predictions", "Predictions", ["model"])
+REVIEWED = Counter("ml_predictions_reviewed", "Predictions that a person looks at", ["model"])
+ACCURACY = Gauge("ml_accuracy_ratio", "Points that the model in use gets right", ["model"])
+BASELINE = Gauge("ml_baseline_accuracy_ratio", "Points that the formula behind them gets right", ["model"])
+CHECKED = Counter("ml_data_quality_checks", "Checks of training data", ["model", "check", "result"])
+COMPUTED = Counter("ml_compute_seconds", "Time of training", ["model"])
+COMPILED = Counter("ml_jit_seconds", "Time of training spent on compiling", ["model"])
+SECURED = Counter("ml_security_seconds", "Time of training spent on checksums of its data", ["model"])
 MODEL = "demo"
 
 
@@ -64,7 +73,10 @@ class Service(http.server.BaseHTTPRequestHandler):
         if handler == "/predict":
             INFERENCES.labels(MODEL, "error" if failed else "ok").inc()
             INFERENCE.labels(MODEL).observe(spent)
-            CONFIDENCE.labels(MODEL).observe(random.betavariate(8, 1))
+            confidence = random.betavariate(8, 1)
+            CONFIDENCE.labels(MODEL).observe(confidence)
+            PREDICTIONS.labels(MODEL).inc()
+            REVIEWED.labels(MODEL).inc(confidence < 0.5)
         # Counted before it is answered, so that whoever has an answer finds it counted.
         REQUESTS.labels("500" if failed else "200", handler).inc()
         DURATION.labels(handler).observe(spent)
@@ -81,19 +93,43 @@ class Service(http.server.BaseHTTPRequestHandler):
         pass
 
 
+def right(points, weight):
+    """The part of the points that the line comes near to."""
+    return sum(abs(weight * x - y) < 0.25 for x, y in points) / len(points)
+
+
+def spent(counter, began):
+    """Adds the time since `began`; returns what time it is."""
+    now = time.monotonic()
+    counter.labels(MODEL).inc(now - began)
+    return now
+
+
 def train():
     """A regression line, learnt point by point for ever; its loss falls, and starts anew with every run."""
+    for result in ("passed", "failed"):
+        CHECKED.labels(MODEL, "range", result)
     while True:
+        began = time.monotonic()
+        step = compile("weight - rate * (weight * x - y) * x", "step", "eval")
+        began = spent(COMPILED, began)
         weight, rate = 0.0, 0.05
         for _ in range(200):
             with EPOCH.labels(MODEL).time():
                 points = [(x, 3 * x + random.gauss(0, 0.1)) for x in (random.uniform(-1, 1) for _ in range(200))]
+                began = time.monotonic()
+                hashlib.sha256(repr(points).encode()).hexdigest()
+                began = spent(SECURED, began)
+                CHECKED.labels(MODEL, "range", "passed" if all(abs(y) < 5 for _, y in points) else "failed").inc()
                 for x, y in points:
-                    weight -= rate * (weight * x - y) * x
+                    weight = eval(step, {"weight": weight, "rate": rate, "x": x, "y": y})
                     CACHE.labels(MODEL, "hit" if random.random() < 0.95 else "miss").inc()
+                spent(COMPUTED, began)
                 time.sleep(0.3)
             EPOCHS.labels(MODEL).inc()
             LOSS.labels(MODEL).set(sum((weight * x - y) ** 2 for x, y in points) / len(points))
+            ACCURACY.labels(MODEL).set(right(points, weight))
+            BASELINE.labels(MODEL).set(right(points, 3))
 
 
 def visit(port, pause):

@@ -6,8 +6,8 @@
 - grafana/dashboard-linter's rules, with exceptions that give a reason (dashboards/lint_exceptions.tsv); geometry, ids,
   colours that everybody can tell apart, links to alerts, runbooks and other boards; every shipped alert is on a board.
 - Every expression, of panels, variables and annotations, parses and gives data in a running Outrigger with the shipped
-  rules, a fake NVML and an hour of made-up history (dashboards/history.txt); and in Debian's Prometheus that has the same
-  history and rules and scrapes Outrigger. What gives none stands with its reason in dashboards/no_data.tsv.
+  rules that sees all there is to see (live_all.py). What takes longer than a check may, as dashboards/history.txt says, is
+  asked of a second one with an hour of made-up history. Debian's Prometheus, which scrapes both, answers every one, too.
 """
 
 import argparse
@@ -25,6 +25,7 @@ import yaml
 
 import peers
 from alerts import shipped_alerts
+from live_all import Everything
 from peers import Failed
 from shipped_rules import RULES, URL, read
 
@@ -201,49 +202,22 @@ def write_history(path, now):
         file.write("# EOF\n")
 
 
-def fake_nvml():
-    for profile in ("debug", "release"):
-        path = os.path.join(peers.ROOT, "target", profile, "examples", "libfake_nvml.so")
-        if os.path.exists(path):
-            return path
-    raise Failed("no target/*/examples/libfake_nvml.so: cargo build --example fake_nvml")
-
-
-def quick_rules(folder):
-    """The shipped rules with each group due every 2 s, so that slow ones are evaluated while somebody waits."""
-    target = os.path.join(folder, "rules")
-    os.mkdir(target)
-    for path in glob.glob(os.path.join(RULES, "*.rules.yml")):
-        rules = yaml.safe_load(read(path))
-        for group in rules["groups"]:
-            group["interval"] = "2s"
-        with open(os.path.join(target, os.path.basename(path)), "w", encoding="utf-8") as file:
-            yaml.safe_dump(rules, file)
-    return target
-
-
-def start_outrigger(binary, folder, history, rules):
-    store = os.path.join(folder, "store")
+def with_history(binary, folder, history):
+    """A second Outrigger, with the made-up history and nothing else but what is made of it."""
+    store = os.path.join(folder, "past")
     done = subprocess.run([binary, "tsdb", "import", store, history], capture_output=True, text=True, timeout=120)
     if done.returncode != 0:
         raise Failed(f"outrigger tsdb import: {done.stdout}{done.stderr}")
-    config = os.path.join(folder, "outrigger.yml")
+    config = os.path.join(folder, "past.yml")
     with open(config, "w", encoding="utf-8") as file:
-        yaml.safe_dump({"global": {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "2s"}, "storage": {"path": store},
-                        "collect": {"history_interval": "1s"}, "rule_files": [f"{rules}/*.yml"], "slo_files": [os.path.join(RULES, "slo", "*.yml")],
-                        "scrape_configs": [{"job_name": "gone", "static_configs": [{"targets": ["127.0.0.1:1"]}]}],
-                        "alerting": {"alertmanagers": [{"static_configs": [{"targets": ["127.0.0.1:1"]}]}], "webhooks": [{"name": "hook", "url": "http://127.0.0.1:1/"}]},
-                        "remote_write": [{"name": "far", "url": "http://127.0.0.1:1/api/v1/write"}]}, file)
-    return peers.start_outrigger(binary, [f"--config.file={config}", f"--collector.gpu.nvml-library={fake_nvml()}", "--collector.gpu.fields=all"],
-                                 env={**os.environ, "FAKE_NVML": os.path.join(peers.ROOT, "tests", "gpu", "two_gpus.scenario")})
+        yaml.safe_dump({"global": {"evaluation_interval": "2s"}, "storage": {"path": store}, "collect": {"history_interval": "1s"},
+                        "builtin_rules": {"enabled": False}, "slo_files": [os.path.join(RULES, "slo", "*.yml")]}, file)
+    return peers.start_outrigger(binary, [f"--config.file={config}"])
 
 
-def start_prometheus(binary, folder, history, rules, ours):
-    """Debian's, with the same history and rules, scraping Outrigger."""
-    data = os.path.join(folder, "prometheus")
-    done = subprocess.run(["promtool", "tsdb", "create-blocks-from", "openmetrics", "-q", history, data], capture_output=True, text=True, timeout=120)
-    if done.returncode != 0:
-        raise Failed(f"promtool tsdb create-blocks-from: {done.stdout}{done.stderr}")
+def start_prometheus(binary, folder, everything, past):
+    """Debian's, with the same rules, scraping what Outrigger scrapes, and Outrigger."""
+    data, rules = os.path.join(folder, "prometheus"), everything.rules
     slos = os.path.join(rules, "slos.generated.yml")
     generated = subprocess.run([binary, "slo", "generate", *sorted(glob.glob(os.path.join(RULES, "slo", "*.yml")))], capture_output=True, text=True, timeout=60)
     if generated.returncode != 0:
@@ -253,7 +227,9 @@ def start_prometheus(binary, folder, history, rules, ours):
     config, port = os.path.join(folder, "prometheus.yml"), peers.free_port()
     with open(config, "w", encoding="utf-8") as file:
         yaml.safe_dump({"global": {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "2s"}, "rule_files": [f"{rules}/*.yml"],
-                        "scrape_configs": [{"job_name": "node", "honor_labels": True, "static_configs": [{"targets": [f"127.0.0.1:{ours.port}"]}]}],
+                        "scrape_configs": [{"job_name": job, "honor_labels": True, "static_configs": [{"targets": [target]}]} for job, target in {
+                            "node": f"127.0.0.1:{everything.ours.port}", "past": f"127.0.0.1:{past.port}", "gone": "127.0.0.1:1",
+                            **{job: f"127.0.0.1:{everything.targets[job]}" for job in ("demo", "machine")}}.items()],
                         "alerting": {"alertmanagers": [{"static_configs": [{"targets": ["127.0.0.1:1"]}]}]}}, file)
     return peers.Exporter(["prometheus", f"--config.file={config}", f"--storage.tsdb.path={data}", f"--web.listen-address=127.0.0.1:{port}"], port, "/-/ready")
 
@@ -268,30 +244,42 @@ def ask(port, expression):
     return 1 if answer["data"]["resultType"] == "scalar" else len(result)
 
 
-def live_findings(boards, servers):
-    """Asks until everything that is expected has come, then says what has not."""
+def names_of_history():
+    """Metrics that only the made-up history can give in the time of a check: `#! NAME...` of history.txt."""
+    return {name for line in read(os.path.join(DATA, "history.txt")).splitlines() if line.startswith("#! ") for name in line.split()[1:]}
+
+
+def unanswered(port, wanted, excused, process, seconds=75):
+    """Asks until all has come that is not excused; what has not come."""
+    missing, deadline = wanted, time.monotonic() + seconds
+    while True:
+        missing = [question for question in missing if not ask(port, question[2])]
+        if all(excused(question) for question in missing) or time.monotonic() > deadline or process.poll() is not None:
+            return missing
+        time.sleep(0.5)
+
+
+def live_findings(boards, everything, past, theirs):
+    """What the live program answers, what the one with the history does, what Prometheus does."""
     wanted = list(questions(boards))
-    lines = [line.split("\t") for line in read(os.path.join(DATA, "no_data.tsv")).splitlines()[1:]]
-    excused = {(server, board, panel): reason for server, board, panel, reason in lines}
-    findings, said = [], []
-    for server, port in servers.items():
-        missing = wanted
-        deadline = time.monotonic() + 45
-        while True:
-            missing = [question for question in missing if not ask(port, question[2])]
-            unexpected = [q for q in missing if not any((s, q[0], q[1]) in excused for s in (server, "both"))]
-            if not unexpected or time.monotonic() > deadline:
-                break
-            time.sleep(1)
-        findings += [f"{server}: {board}: {panel}: no data for {expression}" for board, panel, expression in unexpected]
-        empty = {(board, panel) for board, panel, _ in missing}
-        said.append(f"{server} answers {len(wanted) - len(missing)} of {len(wanted)}")
-        for (of, board, panel), reason in excused.items():
-            if of in (server, "both") and (board, panel) not in empty:
-                findings.append(f"no_data.tsv: {server} has data for {board}: {panel}; take it out")
-            if not reason:
-                findings.append(f"no_data.tsv: {board}: {panel}: no reason")
-    return findings, ", ".join(said)
+    reads = lambda names: lambda question: bool(names & set(re.findall(r"[a-zA-Z_:][a-zA-Z0-9_:]*", question[2])))
+    made_up, absent = reads(names_of_history()), reads(everything.absent)
+    findings, told = [], {}
+
+    def ask_all(server, process, asked, excused):
+        missing = unanswered(process.port, asked, excused, process)
+        findings.extend(f"{server}: {board}: {panel}: no data for {expression}" for board, panel, expression in missing if not excused((board, panel, expression)))
+        told[server] = len(asked) - len(missing)
+        return [question for question in missing if excused(question)]
+
+    left = ask_all("live data", everything.ours, wanted, lambda question: made_up(question) or absent(question))
+    left = ask_all("history", past, left, absent)
+    if ask_all("prometheus", theirs, wanted, absent) != left:
+        findings.append("Prometheus has what Outrigger has not")
+    if everything.steady.error:
+        findings.append(f"what goes on meanwhile: {everything.steady.error}")
+    counts = ", ".join(f"{server} {count}" for server, count in told.items())
+    return findings, f"of {len(wanted)} expressions are answered by {counts}; {len(left)} cannot be here"
 
 
 def check():
@@ -309,14 +297,15 @@ def check():
     findings += [f"no board shows what {alert} is about" for alert in sorted(names - shown)]
     found, exceptions = lint_findings(boards)
     findings += found
-    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder, contextlib.ExitStack() as stack:
         made = os.path.join(folder, "made")
         findings += current_findings(made)
-        history, rules = os.path.join(folder, "history.om"), quick_rules(folder)
+        history = os.path.join(folder, "history.om")
         write_history(history, int(time.time()))
-        ours = stack.enter_context(start_outrigger(arguments.outrigger, folder, history, rules))
-        theirs = stack.enter_context(start_prometheus(arguments.outrigger, folder, history, rules, ours))
-        found, said = live_findings(boards, {"outrigger": ours.port, "prometheus": theirs.port})
+        past = stack.enter_context(with_history(arguments.outrigger, folder, history))
+        everything = Everything(arguments.outrigger, folder, stack)
+        theirs = stack.enter_context(start_prometheus(arguments.outrigger, folder, everything, past))
+        found, said = live_findings(boards, everything, past, theirs)
         findings += found
     if findings:
         raise Failed(f"{len(findings)} findings\n" + "\n".join(findings[:60]))

@@ -143,7 +143,7 @@ GPU = Board(
               [(f"DCGM_FI_PROF_GR_ENGINE_ACTIVE{{{GPU_SEL}}}", "engine {{gpu}} {{GPU_I_ID}}"), (f"DCGM_FI_PROF_PIPE_TENSOR_ACTIVE{{{GPU_SEL}}}", "tensor {{gpu}} {{GPU_I_ID}}"), (f"DCGM_FI_PROF_DRAM_ACTIVE{{{GPU_SEL}}}", "memory {{gpu}} {{GPU_I_ID}}")], "percentunit", low=0, high=1),
         graph("Clocks", "Clock of the cores and of memory. Below the usual under load: see what holds it back.", [(f"DCGM_FI_DEV_SM_CLOCK{{{GPU_SEL}}} * 1000000", "core {{gpu}}"), (f"DCGM_FI_DEV_MEM_CLOCK{{{GPU_SEL}}} * 1000000", "memory {{gpu}}")], "hertz", low=0),
         graph("Memory by process", "Who holds the memory, with its container.", [("outrigger_gpu_process_memory_bytes{<sel>}", "GPU {{gpu}} pid {{pid}}")], "bytes", low=0),
-        graph("PCIe and copies", "Bytes over PCIe and the share of time in which memory was copied.", [(f"rate(DCGM_FI_PROF_PCIE_RX_BYTES{{{GPU_SEL}}}[$__rate_interval])", "in {{gpu}}"), (f"rate(DCGM_FI_PROF_PCIE_TX_BYTES{{{GPU_SEL}}}[$__rate_interval])", "out {{gpu}}")], "Bps", low=0),
+        graph("PCIe", "Bytes a second over PCIe. Near the bus's limit: keep data on the GPU, overlap copies with work.", [(f"DCGM_FI_PROF_PCIE_RX_BYTES{{{GPU_SEL}}}", "in {{gpu}}"), (f"DCGM_FI_PROF_PCIE_TX_BYTES{{{GPU_SEL}}}", "out {{gpu}}")], "Bps", low=0),
     ]),
     ("Health", [
         graph("Temperature", "Cores and memory. Above the line the GPU is about to slow itself down.", [(f"DCGM_FI_DEV_GPU_TEMP{{{GPU_SEL}}}", "core {{gpu}}"), (f"DCGM_FI_DEV_MEMORY_TEMP{{{GPU_SEL}}}", "memory {{gpu}}")], "celsius", "GpuTemperatureHigh"),

@@ -48,7 +48,7 @@ OPERATIONS = Board(
     ]),
     ("Alerts", [
         rows("Firing and pending, by age", "How long each has been so. Open its runbook; silence it only for what you are working on.",
-             "sort_desc((time() - last_over_time(ALERTS_FOR_STATE[5m])) * on (alertname, job, instance, severity) group_left (alertstate) group by (alertname, job, instance, severity, alertstate) (ALERTS))", "s", hide=["__name__"], rename={"Value": "Age"}, width=24),
+             "sort_desc((time() - last_over_time(ALERTS_FOR_STATE[5m])) * ignoring (alertstate) group_right () ALERTS)", "s", hide=["__name__"], rename={"Value": "Age"}, width=24),
     ]),
     ("Services", [
         graph("p95 of the response time", "Above the line: which handler, and is the machine short of something.", [("histogram_quantile(0.95, sum by (job, le) (service:request_duration_seconds_bucket:rate5m{<job>}))", "{{job}}")], "s", "ServiceLatencyP95High", alerts=["ServiceLatencyP50High", "ServiceLatencyP99High"], low=0, width=8),
