@@ -64,6 +64,12 @@ made:
     python3 tests/peers/alerts.py --update
     target/release/outrigger rules export --format prometheus-operator rules/host.rules.yml > examples/kubernetes/prometheusrule.yml
 
+# docs/reference/metrics.md, of a live run with everything on (Debian, root, Docker).
+metrics-reference:
+    cargo build --locked --release
+    cargo build --locked --release --example fake_nvml
+    /usr/bin/python3 tools/metrics_reference.py target/release/outrigger
+
 # A Debian package of the release binary, in target/.
 deb:
     python3 tools/deb.py target/release/outrigger target

@@ -8,6 +8,7 @@
 - Every expression, of panels, variables and annotations, parses and gives data in a running Outrigger with the shipped
   rules that sees all there is to see (live_all.py). What takes longer than a check may, as dashboards/history.txt says, is
   asked of a second one with an hour of made-up history. Debian's Prometheus, which scrapes both, answers every one, too.
+- docs/reference/metrics.md has what that Outrigger exposes (tools/metrics_reference.py).
 """
 
 import argparse
@@ -17,12 +18,16 @@ import json
 import os
 import re
 import subprocess
+import sys
 import tempfile
 import time
 import urllib.parse
 
 import yaml
 
+sys.path.append(os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))), "tools"))
+
+import metrics_reference
 import peers
 from alerts import shipped_alerts
 from live_all import Everything
@@ -61,6 +66,10 @@ def current_findings(folder):
     made = {os.path.basename(p): read(p) for p in glob.glob(os.path.join(folder, "*.json"))}
     there = {os.path.basename(p): read(p) for p in glob.glob(os.path.join(BOARDS, "*.json"))}
     return [f"dashboards/{name}: is not what tools/dashboards/make.py makes (`just made`)" for name in sorted(made.keys() | there.keys()) if made.get(name) != there.get(name)]
+
+
+def read_boards():
+    return {os.path.basename(p).removesuffix(".json"): json.loads(read(p)) for p in sorted(glob.glob(os.path.join(BOARDS, "*.json")))}
 
 
 def panels_of(board):
@@ -259,10 +268,28 @@ def unanswered(port, wanted, excused, process, seconds=75):
         time.sleep(0.5)
 
 
+def reads(names):
+    """Whether a question asks for one of the names."""
+    return lambda question: bool(names & set(re.findall(r"[a-zA-Z_:][a-zA-Z0-9_:]*", question[2])))
+
+
+def start_all(binary, folder, stack):
+    """A live Outrigger with everything on, and one with the history."""
+    history = os.path.join(folder, "history.om")
+    write_history(history, int(time.time()))
+    past = stack.enter_context(with_history(binary, folder, history))
+    return Everything(binary, folder, stack), past
+
+
+def settled(boards, everything):
+    """Waits for what the live program can answer; what it has not answered."""
+    excused = reads(names_of_history() | everything.absent)
+    return [question for question in unanswered(everything.ours.port, list(questions(boards)), excused, everything.ours) if not excused(question)]
+
+
 def live_findings(boards, everything, past, theirs):
     """What the live program answers, what the one with the history does, what Prometheus does."""
     wanted = list(questions(boards))
-    reads = lambda names: lambda question: bool(names & set(re.findall(r"[a-zA-Z_:][a-zA-Z0-9_:]*", question[2])))
     made_up, absent = reads(names_of_history()), reads(everything.absent)
     findings, told = [], {}
 
@@ -286,7 +313,7 @@ def check():
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     options.add_argument("--outrigger", required=True)
     arguments = options.parse_args()
-    boards = {os.path.basename(p).removesuffix(".json"): json.loads(read(p)) for p in sorted(glob.glob(os.path.join(BOARDS, "*.json")))}
+    boards = read_boards()
     findings = [f"there is no dashboards/{name}.json" for name in UIDS if name not in boards]
     names, shown = {name for name, _ in shipped_alerts()}, set()
     for name, board in boards.items():
@@ -300,13 +327,10 @@ def check():
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder, contextlib.ExitStack() as stack:
         made = os.path.join(folder, "made")
         findings += current_findings(made)
-        history = os.path.join(folder, "history.om")
-        write_history(history, int(time.time()))
-        past = stack.enter_context(with_history(arguments.outrigger, folder, history))
-        everything = Everything(arguments.outrigger, folder, stack)
+        everything, past = start_all(arguments.outrigger, folder, stack)
         theirs = stack.enter_context(start_prometheus(arguments.outrigger, folder, everything, past))
         found, said = live_findings(boards, everything, past, theirs)
-        findings += found
+        findings += found + metrics_reference.findings(metrics_reference.of_all(everything, past))
     if findings:
         raise Failed(f"{len(findings)} findings\n" + "\n".join(findings[:60]))
     panels = sum(len(panels_of(board)) for board in boards.values())

@@ -11,6 +11,7 @@ import contextlib
 import glob
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -42,6 +43,9 @@ workflow_last_run_success{workflow="suite"} 0
 # TYPE workflow_last_success_timestamp_seconds gauge
 workflow_last_success_timestamp_seconds{workflow="suite"} %d
 """
+# What is off by default.
+OFF = re.findall(r"^\| `collect\.collectors\.(\w+)` \| `false`", read(os.path.join(peers.ROOT, "docs", "reference", "configuration.md")), re.M)
+FURTHER = ["--collector.cpu.info", "--collector.gpu.nvidia-smi-names", "--collector.gpu.fields=all", "--collector.container.processes"]
 # The collectors that read the machine of files; the one beside it reads this machine.
 OF_FILES = ["--collector.disable-defaults", "--collector.meminfo", "--collector.mdadm", "--collector.conntrack", "--collector.diskstats",
             "--collector.netdev", "--no-collector.netdev.netlink", "--collector.filesystem"]
@@ -167,9 +171,15 @@ def configuration(folder, rules, targets):
     """outrigger.yml; `targets`: job -> port."""
     of_checks = files_of_checks(folder)
     of_checks["modules"] = {"tls": {"prober": "http", "timeout": "1s", "http": {"tls_config": {"ca_file": f"{folder}/ca.pem"}}},
-                            "plain": {"prober": "http", "timeout": "1s"}}
+                            "plain": {"prober": "http", "timeout": "1s"},
+                            "icmp": {"prober": "icmp", "timeout": "1s", "icmp": {"preferred_ip_protocol": "ip4"}},
+                            "dns": {"prober": "dns", "timeout": "1s", "dns": {"query_name": "zone.example", "query_type": "SOA", "preferred_ip_protocol": "ip4"}},
+                            "talk": {"prober": "tcp", "timeout": "1s", "tcp": {"query_response": [{"expect": r"^220 (\w+)", "send": "HELO ${1}"}, {"expect": "^250"}]}}}
     of_checks["probes"] = [{"name": "shop", "module": "tls", "targets": [f"https://localhost:{targets['tls']}/"], "interval": "1s"},
-                           {"name": "web", "module": "plain", "targets": [f"http://127.0.0.1:{targets['web']}/missing"], "interval": "1s"}]
+                           {"name": "web", "module": "plain", "targets": [f"http://127.0.0.1:{targets['web']}/missing"], "interval": "1s"},
+                           {"name": "names", "module": "dns", "targets": [f"127.0.0.1:{targets['dns']}"], "interval": "1s", "timeout": "1s"},
+                           {"name": "near", "module": "icmp", "targets": ["127.0.0.1"], "interval": "1s", "timeout": "1s"},
+                           {"name": "port", "module": "talk", "targets": [f"127.0.0.1:{targets['talk']}"], "interval": "1s"}]
     jobs = [{"job_name": job, "static_configs": [{"targets": [f"127.0.0.1:{targets[job]}"]}]} for job in ("demo", "machine")]
     path = os.path.join(folder, "outrigger.yml")
     with open(path, "w", encoding="utf-8") as file:
@@ -225,25 +235,27 @@ class Steady(threading.Thread):
 
 
 class Everything:
-    """`ours`: the program under test; `targets`: what else may be scraped, job -> port; `absent`: what cannot be here."""
+    """`ours`: the program under test; `beside`: the one on the machine of files; `targets`: what else may be scraped, job -> port; `absent`: what cannot be here."""
 
     def __init__(self, binary, folder, stack):
         self.folder, self.rules = folder, quick_rules(folder)
         self.machine = MachineOfFiles(folder, stack)
         docker_flags = self.docker(folder, stack)
         checks.certificates(folder)
-        self.targets = {"web": checks.started(checks.http.server.ThreadingHTTPServer(("127.0.0.1", 0), checks.Web)), "tls": self.tls()}
-        beside = stack.enter_context(peers.start_outrigger(binary, [*OF_FILES, f"--path.procfs={self.machine.proc}", f"--path.rootfs={self.machine.root}"]))
+        self.targets = {"web": checks.started(checks.http.server.ThreadingHTTPServer(("127.0.0.1", 0), checks.Web)), "tls": self.tls(),
+                        "talk": checks.started(checks.Threaded(("127.0.0.1", 0), checks.Talk)),
+                        "dns": checks.started(checks.socketserver.ThreadingUDPServer(("127.0.0.1", 0), checks.DnsUdp))}
+        self.beside = stack.enter_context(peers.start_outrigger(binary, [*OF_FILES, f"--path.procfs={self.machine.proc}", f"--path.rootfs={self.machine.root}"]))
         port = peers.free_port()
         application = stack.enter_context(peers.Exporter([sys.executable, os.path.join(EXAMPLES, "demo", "app.py"), f"--port={port}"], port, "/metrics"))
-        self.targets |= {"demo": application.port, "machine": beside.port}
+        self.targets |= {"demo": application.port, "machine": self.beside.port}
         peers.get(application.port, "/trouble?errors=0.3&latency=0.1")
         config = configuration(folder, self.rules, self.targets)
         scenario = os.path.join(folder, "gpus.scenario")
         with open(scenario, "w", encoding="utf-8") as file:
             file.write("".join(read(path) for path in SCENARIO))
-        self.flags = [f"--config.file={config}", f"--collector.gpu.nvml-library={fake_nvml()}", "--collector.gpu.fields=all", *docker_flags,
-                      "--collector.process", f"--collector.process.config-path={EXAMPLES}/process/process.yml"]
+        self.flags = [f"--config.file={config}", f"--collector.gpu.nvml-library={fake_nvml()}", *docker_flags,
+                      *[f"--collector.{name}" for name in OFF], *FURTHER, f"--collector.process.config-path={EXAMPLES}/process/process.yml"]
         # A group of processes that will have none.
         shutil.copy("/bin/sleep", os.path.join(folder, "passing"))
         passing = stack.enter_context(peers.Process([os.path.join(folder, "passing"), "600"]))
