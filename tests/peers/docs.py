@@ -26,7 +26,8 @@ from shipped_rules import read
 DOCS = os.path.join(peers.ROOT, "docs")
 PAGES = ["getting-started.md", "operations.md", "incident.md", "migrate/README.md", "migrate/from-node_exporter.md",
          "migrate/from-gpu-exporters.md", "migrate/from-process-exporter.md", "migrate/from-blackbox_exporter.md",
-         "migrate/from-pushgateway.md", "migrate/from-prometheus.md", "migrate/from-slo-generators.md"]
+         "migrate/from-pushgateway.md", "migrate/from-cadvisor.md", "migrate/from-alertmanager.md",
+         "migrate/from-prometheus.md", "migrate/from-slo-generators.md"]
 BLOCK = re.compile(r"(?:<!-- not run: (?P<reason>[^>]*) -->\n)?```(?P<kind>\w*)\n(?P<text>.*?)```", re.S)
 # Subcommands that ask a running instance; the port is that of the check.
 WRAPPER = """#!/bin/sh

@@ -192,6 +192,13 @@ def configuration(folder, rules, targets):
     return path
 
 
+def serve(kind, handler):
+    """Port of a server of the checks' that has nothing to say about clients that leave."""
+    server = kind(("127.0.0.1", 0), handler)
+    server.handle_error = lambda *_: None
+    return checks.started(server)
+
+
 class Steady(threading.Thread):
     """What goes on while somebody looks: the machine of files moves, the shop deploys; once: a build and a run push."""
 
@@ -242,9 +249,9 @@ class Everything:
         self.machine = MachineOfFiles(folder, stack)
         docker_flags = self.docker(folder, stack)
         checks.certificates(folder)
-        self.targets = {"web": checks.started(checks.http.server.ThreadingHTTPServer(("127.0.0.1", 0), checks.Web)), "tls": self.tls(),
-                        "talk": checks.started(checks.Threaded(("127.0.0.1", 0), checks.Talk)),
-                        "dns": checks.started(checks.socketserver.ThreadingUDPServer(("127.0.0.1", 0), checks.DnsUdp))}
+        self.targets = {"web": serve(checks.http.server.ThreadingHTTPServer, checks.Web), "tls": self.tls(),
+                        "talk": serve(checks.Threaded, checks.Talk),
+                        "dns": serve(checks.socketserver.ThreadingUDPServer, checks.DnsUdp)}
         self.beside = stack.enter_context(peers.start_outrigger(binary, [*OF_FILES, f"--path.procfs={self.machine.proc}", f"--path.rootfs={self.machine.root}"]))
         port = peers.free_port()
         application = stack.enter_context(peers.Exporter([sys.executable, os.path.join(EXAMPLES, "demo", "app.py"), f"--port={port}"], port, "/metrics"))
@@ -268,6 +275,7 @@ class Everything:
         context = checks.ssl.SSLContext(checks.ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(os.path.join(self.folder, "leaf.pem"), os.path.join(self.folder, "key.pem"))
         server = checks.http.server.ThreadingHTTPServer(("127.0.0.1", 0), checks.Web)
+        server.handle_error = lambda *_: None
         server.socket = context.wrap_socket(server.socket, server_side=True)
         return checks.started(server)
 
