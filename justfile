@@ -74,6 +74,11 @@ metrics-reference:
 deb:
     python3 tools/deb.py target/release/outrigger target
 
+# The same by cargo-deb, of the shipped binary, in target/debian/.
+cargo-deb: dist
+    python3 tools/deb.py --prepare target/dist/outrigger
+    cargo deb --no-build --profile dist
+
 # Groups of processes of Outrigger and process-exporter side by side.
 versus-process-exporter: dist
     benches/versus-process-exporter/run.py --outrigger target/dist/outrigger

@@ -1,65 +1,34 @@
 #!/usr/bin/env python3
-"""Makes a Debian package of a built binary: tools/deb.py BINARY FOLDER.
+"""Makes a Debian package of a built binary: tools/deb.py BINARY FOLDER; or tools/deb.py --prepare BINARY, for cargo-deb.
 
-In it: the binary, the hardened unit of examples/systemd, /etc/outrigger/outrigger.yml and /etc/default/outrigger (both
-conffiles), completions, a manual page, rules, dashboards, Alertmanager's and Grafana's files. The same input gives the
-same bytes (SOURCE_DATE_EPOCH, by default the last commit's). Needs dpkg-deb, nothing else.
+What is in it, and what it says of itself, stands in Cargo.toml, [package.metadata.deb], where `cargo deb --no-build` reads
+it, too; both packages have the same files. `--prepare` makes those that are made of something else, in target/deb:
+completions, a manual page, the unit of examples/systemd with the package's places. The same input gives the same bytes
+(SOURCE_DATE_EPOCH, by default the last commit's). Needs dpkg-deb, nothing else.
 """
 
+import glob
 import gzip
 import os
 import re
 import subprocess
 import sys
 import tempfile
+import tomllib
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+MADE = os.path.join(ROOT, "target", "deb")
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
-DEFAULT = """# Arguments of the service, beside those in outrigger.service: see `outrigger --help`.
-#OUTRIGGER_ARGS="--web.listen-address=127.0.0.1:9780 --collector.systemd"
-OUTRIGGER_ARGS=""
-"""
-CONFIG = """# Outrigger's configuration; /usr/share/doc/outrigger/examples/configs has more, `outrigger check config` checks it.
-# Everything has a default. `systemctl reload outrigger` reads it again.
-
-# scrape_configs:
-#   - job_name: application
-#     static_configs: [{ targets: ["localhost:8080"] }]
-
-# alerting:
-#   alertmanagers:
-#     - static_configs: [{ targets: ["localhost:9093"] }]
-
-builtin_rules:
-  enabled: true
-"""
-# DPKG_ROOT is set while a system is put together in a folder: then there is no systemd to tell.
-POSTINST = """#!/bin/sh
-set -e
-if [ -z "$DPKG_ROOT" ] && [ -d /run/systemd/system ]; then
-    systemctl daemon-reload
-    if [ "$1" = configure ]; then
-        if [ -z "$2" ]; then systemctl enable --now outrigger.service; else systemctl try-restart outrigger.service; fi
-    fi
-fi
-"""
-PRERM = """#!/bin/sh
-set -e
-if [ -z "$DPKG_ROOT" ] && [ "$1" = remove ] && [ -d /run/systemd/system ]; then
-    systemctl disable --now outrigger.service
-fi
-"""
-POSTRM = """#!/bin/sh
-set -e
-if [ -z "$DPKG_ROOT" ] && [ -d /run/systemd/system ]; then systemctl daemon-reload; fi
-# The history of a DynamicUser= service lies in /var/lib/private.
-if [ "$1" = purge ]; then rm -rf "$DPKG_ROOT/var/lib/private/outrigger" "$DPKG_ROOT/var/lib/outrigger"; fi
-"""
 
 
 def read(*path):
     with open(os.path.join(ROOT, *path), encoding="utf-8") as file:
         return file.read()
+
+
+def package():
+    """[package] of Cargo.toml, [package.metadata.deb] with it."""
+    return tomllib.loads(read("Cargo.toml"))["package"]
 
 
 def ask(binary, *arguments):
@@ -82,49 +51,48 @@ def unit():
     return text.replace(start, f"EnvironmentFile=-/etc/default/outrigger\n{wanted}")
 
 
+def prepare(binary):
+    """Writes to target/deb what is made of something else."""
+    version = package()["version"]
+    made = {
+        "outrigger.service": unit(), "outrigger.1.gz": gzip.compress(manual(binary, version).encode(), mtime=0),
+        "changelog.gz": gzip.compress(read("CHANGELOG.md").encode(), mtime=0), "copyright": f"Outrigger, {version}\n\n{read('LICENSE')}",
+        **{f"outrigger.{shell}": ask(binary, "completions", shell) for shell in ("bash", "zsh", "fish")},
+    }
+    os.makedirs(MADE, exist_ok=True)
+    for name, content in made.items():
+        with open(os.path.join(MADE, name), "wb") as file:
+            file.write(content if isinstance(content, bytes) else content.encode())
+
+
 def libc(binary):
     """The oldest glibc that has every symbol that the binary asks for."""
     with open(binary, "rb") as file:
         return max(tuple(int(part) for part in found.split(b".")) for found in re.findall(rb"GLIBC_(2\.[0-9]+)", file.read()))
 
 
-def tree(binary, version):
-    """{path: (mode, bytes)} of what is installed."""
+def tree(binary, about):
+    """{path: (mode, bytes)} of what is installed: the assets, as cargo-deb understands them."""
     files = {}
-
-    def put(path, content, mode=0o644):
-        files[path] = (mode, content if isinstance(content, bytes) else content.encode())
-
-    with open(binary, "rb") as file:
-        put("usr/bin/outrigger", file.read(), 0o755)
-    put("lib/systemd/system/outrigger.service", unit())
-    put("etc/outrigger/outrigger.yml", CONFIG)
-    put("etc/default/outrigger", DEFAULT)
-    put("usr/share/bash-completion/completions/outrigger", ask(binary, "completions", "bash"))
-    put("usr/share/zsh/vendor-completions/_outrigger", ask(binary, "completions", "zsh"))
-    put("usr/share/fish/vendor_completions.d/outrigger.fish", ask(binary, "completions", "fish"))
-    put("usr/share/man/man1/outrigger.1.gz", gzip.compress(manual(binary, version).encode(), mtime=0))
-    put("usr/share/doc/outrigger/changelog.gz", gzip.compress(read("CHANGELOG.md").encode(), mtime=0))
-    put("usr/share/doc/outrigger/copyright", f"Outrigger, {version}\n\n{read('LICENSE')}")
-    for folder, target in (("rules", "share/outrigger/rules"), ("alerts", "share/outrigger/alerts"), ("dashboards", "share/outrigger/dashboards"),
-                           ("grafana", "share/outrigger/grafana"), ("examples/configs", "share/doc/outrigger/examples/configs"), ("docs", "share/doc/outrigger/docs")):
-        for place, _, names in sorted(os.walk(os.path.join(ROOT, folder))):
-            for name in sorted(names):
-                inner = os.path.relpath(os.path.join(place, name), os.path.join(ROOT, folder))
-                put(f"usr/{target}/{inner}", read(folder, inner))
+    for source, target, mode in about["assets"]:
+        base = source.split("*")[0]
+        paths = [binary] if target == "usr/bin/outrigger" else sorted(filter(os.path.isfile, glob.glob(os.path.join(ROOT, source), recursive=True)))
+        if not paths:
+            sys.exit(f"Cargo.toml: [package.metadata.deb]: {source} is not there")
+        for path in paths:
+            inner = os.path.relpath(path, os.path.join(ROOT, base)) if base != source else ""
+            with open(path, "rb") as file:
+                files[os.path.join(target, inner) if inner else target] = (int(mode, 8), file.read())
     return files
 
 
-def control(binary, version, files):
+def control(binary, about, version, files):
     size = sum(len(content) for _, content in files.values()) // 1024
     major, minor = libc(binary)
-    return (f"Package: outrigger\nVersion: {version}\nArchitecture: {ARCHITECTURES[os.uname().machine]}\nMaintainer: Outrigger <outrigger@example.com>\n"
-            f"Installed-Size: {size}\nDepends: libc6 (>= {major}.{minor}), libgcc-s1\nSuggests: prometheus, prometheus-alertmanager, grafana\n"
-            "Section: net\nPriority: optional\nHomepage: https://github.com/outrigger-dev/outrigger\n"
-            "Description: metrics, history, alerts and SLOs beside a workload\n"
-            " One small process exports the machine and its GPUs in Prometheus's formats, reads\n"
-            " the application beside it, keeps a bounded history, answers PromQL, evaluates\n"
-            " alert rules and SLOs, and tells Alertmanagers and webhooks.\n")
+    description = "\n ".join(about["extended-description"].strip().splitlines())
+    return (f"Package: outrigger\nVersion: {version}\nArchitecture: {ARCHITECTURES[os.uname().machine]}\nMaintainer: {about['maintainer']}\n"
+            f"Installed-Size: {size}\nDepends: {about['depends'].replace('$auto', f'libc6 (>= {major}.{minor}), libgcc-s1')}\nSuggests: {about['suggests']}\n"
+            f"Section: {about['section']}\nPriority: {about['priority']}\nHomepage: {package()['homepage']}\nDescription: {package()['description']}\n {description}\n")
 
 
 def epoch():
@@ -134,30 +102,36 @@ def epoch():
     return int(done.stdout) if done.returncode == 0 else 0
 
 
-def main():
-    if len(sys.argv) != 3:
-        sys.exit(__doc__.splitlines()[0])
-    binary, folder = os.path.abspath(sys.argv[1]), os.path.abspath(sys.argv[2])
-    version = re.search(r'^version = "([^"]+)"', read("Cargo.toml"), re.M)[1]
-    files = tree(binary, version)
-    conffiles = "".join(f"/{path}\n" for path in files if path.startswith("etc/"))
-    files |= {"DEBIAN/control": (0o644, control(binary, version, files).encode()), "DEBIAN/conffiles": (0o644, conffiles.encode()),
-              "DEBIAN/postinst": (0o755, POSTINST.encode()), "DEBIAN/prerm": (0o755, PRERM.encode()), "DEBIAN/postrm": (0o755, POSTRM.encode())}
+def build(binary, folder):
+    about, version = package()["metadata"]["deb"], package()["version"]
+    files = tree(binary, about)
+    files |= {"DEBIAN/control": (0o644, control(binary, about, version, files).encode()), "DEBIAN/conffiles": (0o644, "".join(f"{path}\n" for path in about["conf-files"]).encode())}
+    files |= {f"DEBIAN/{name}": (0o755, read(about["maintainer-scripts"], name).encode()) for name in ("postinst", "prerm", "postrm")}
     os.umask(0o022)
     with tempfile.TemporaryDirectory() as root:
         os.chmod(root, 0o755)
-        when = epoch()
         for path, (mode, content) in files.items():
             target = os.path.join(root, path)
             os.makedirs(os.path.dirname(target), exist_ok=True)
             with open(target, "wb") as file:
                 file.write(content)
             os.chmod(target, mode)
-        package = os.path.join(folder, f"outrigger_{version}_{ARCHITECTURES[os.uname().machine]}.deb")
+        made = os.path.join(folder, f"outrigger_{version}_{ARCHITECTURES[os.uname().machine]}.deb")
         os.makedirs(folder, exist_ok=True)
-        subprocess.run(["dpkg-deb", "--root-owner-group", "--build", "-Zxz", "-z1", root, package], check=True, stdout=subprocess.DEVNULL,
-                       env={**os.environ, "SOURCE_DATE_EPOCH": str(when)})
-    print(package)
+        subprocess.run(["dpkg-deb", "--root-owner-group", "--build", "-Zxz", "-z1", root, made], check=True, stdout=subprocess.DEVNULL,
+                       env={**os.environ, "SOURCE_DATE_EPOCH": str(epoch())})
+    return made
+
+
+def main():
+    if len(sys.argv) != 3:
+        sys.exit(__doc__.splitlines()[0])
+    if sys.argv[1] == "--prepare":
+        prepare(os.path.abspath(sys.argv[2]))
+    else:
+        binary = os.path.abspath(sys.argv[1])
+        prepare(binary)
+        print(build(binary, os.path.abspath(sys.argv[2])))
 
 
 if __name__ == "__main__":

@@ -3,13 +3,15 @@
 
 What it installs is there and runs: the binary from its place, the unit (`systemd-analyze verify`), the configuration
 (`check config`), completions (read by bash), the manual page. A conffile that an administrator changed survives an upgrade and a
-removal, and ends with a purge. Two builds give the same bytes.
+removal, and ends with a purge. Two builds give the same bytes. Where cargo-deb is (.ci/run installs it), its package of the
+same binary has the same files, modes, conffiles, scripts and fields.
 """
 
 import argparse
 import gzip
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -28,6 +30,42 @@ def run(*command, **options):
     if done.returncode != 0:
         raise Failed(f"{' '.join(command)}: {done.returncode}: {done.stdout}{done.stderr}")
     return done.stdout
+
+
+def cargo_deb(binary, folder):
+    """The package that cargo-deb makes of what deb.py has prepared; None without it, or for another binary than cargo's."""
+    tool = shutil.which("cargo-deb", path=f"{peers.ROOT}/target/tools/bin:{os.environ['PATH']}")
+    if tool is None or shutil.which("cargo") is None or binary != os.path.join(peers.ROOT, "target", "release", "outrigger"):
+        return None
+    made = os.path.join(folder, "cargo.deb")
+    run(tool, "--no-build", "--no-strip", "--offline", "--fast", "--quiet", "--output", made, cwd=peers.ROOT)
+    return made
+
+
+def contents(package, folder):
+    """{path: (mode, bytes)} of a package, its control files among them; without what two makers may say differently."""
+    run("dpkg-deb", "--raw-extract", package, folder)
+    found = {}
+    for place, _, names in os.walk(folder):
+        for name in names:
+            path = os.path.join(place, name)
+            with open(path, "rb") as file:
+                found[os.path.relpath(path, folder)] = (oct(os.stat(path).st_mode), file.read())
+    # Dependencies are guessed by each in its own way, descriptions wrapped.
+    fields = found.pop("DEBIAN/control")[1].decode().split("\nDescription:")[0].splitlines()
+    found["DEBIAN/control"] = sorted(line for line in fields if not re.match("Depends|Installed-Size", line))
+    found.pop("DEBIAN/md5sums", None)
+    return found
+
+
+def cargo_findings(package, binary, folder):
+    """What cargo-deb's package has otherwise; a word on whether there is one."""
+    theirs = cargo_deb(binary, folder)
+    if theirs is None:
+        return [], "no cargo-deb to compare with"
+    one, other = contents(package, os.path.join(folder, "one")), contents(theirs, os.path.join(folder, "other"))
+    wrong = sorted(path for path in one.keys() | other.keys() if one.get(path) != other.get(path))
+    return [f"cargo-deb's package differs in {wrong[:20]}"] if wrong else [], f"{len(one)} files as cargo-deb has them"
 
 
 class System:
@@ -90,6 +128,8 @@ def check():
             same = a.read() == b.read()
         findings = [] if same else ["two builds differ"]
         size = os.path.getsize(package)
+        found, said = cargo_findings(package, binary, folder)
+        findings += found
         system = System(root)
         system.dpkg("--install", package)
         findings += installed_findings(system, folder)
@@ -110,7 +150,7 @@ def check():
             findings.append(f"a purge leaves {left}")
     if findings:
         raise Failed("\n".join(findings))
-    print(f"{size / 1e6:.1f} MB; installed, upgraded, removed, purged; two builds the same")
+    print(f"{size / 1e6:.1f} MB; installed, upgraded, removed, purged; two builds the same; {said}")
 
 
 if __name__ == "__main__":
