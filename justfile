@@ -79,6 +79,11 @@ cargo-deb: dist
     python3 tools/deb.py --prepare target/dist/outrigger
     cargo deb --no-build --profile dist
 
+# The archive of a release and its bill of materials, in target/.
+archive: dist
+    python3 tools/archive.py target/dist/outrigger target
+    python3 tools/sbom.py target/outrigger.cdx.json --binary target/dist/outrigger
+
 # Groups of processes of Outrigger and process-exporter side by side.
 versus-process-exporter: dist
     benches/versus-process-exporter/run.py --outrigger target/dist/outrigger
@@ -90,7 +95,7 @@ containers-and-gpus: dist
 
 # The container image for this machine.
 image tag="outrigger:dev":
-    docker build --tag {{tag}} --build-arg REVISION="$(git rev-parse HEAD)" .
+    docker build --tag {{tag}} --build-arg REVISION="$(git rev-parse HEAD)" --build-arg SOURCE_DATE_EPOCH="$(git log -1 --format=%ct)" .
 
 # What a clean Debian 12 runs: all of the above.
 ci:

@@ -126,7 +126,7 @@ def builder_root(binary):
         raise Failed("busybox (package busybox-static) is not installed")
     files = {"/bin/busybox": (0o755, read(busybox)), "/outrigger": (0o755, read(binary)),
              "/usr/local/cargo/bin/cargo": (0o755, CARGO.encode()), "/tmp": (0o1777, None)}
-    for applet in ("sh", "mkdir", "cp", "echo", "["):
+    for applet in ("sh", "mkdir", "cp", "echo", "[", "find", "touch"):
         files[f"/bin/{applet}"] = (0o777, "busybox")
     return tar_of(files)
 
@@ -135,9 +135,15 @@ def build(docker, binary):
     """Imports the bases and builds the Dockerfile as it is; returns the image's configuration."""
     docker.run("import", "--change", "USER 65532", "-", RUNTIME, input=runtime_root(binary))
     docker.run("import", "--change", "ENV PATH=/usr/local/cargo/bin:/bin", "-", BUILDER, input=builder_root(binary))
-    docker.run("build", "--network", "none", "--tag", "outrigger:check", "--build-arg", "REVISION=0123abc",
-               peers.ROOT)
-    config = json.loads(docker.run("inspect", "outrigger:check"))[0]["Config"]
+    layers = []
+    for _ in range(2):
+        docker.run("build", "--no-cache", "--network", "none", "--tag", "outrigger:check", "--build-arg", "REVISION=0123abc",
+                   "--build-arg", "SOURCE_DATE_EPOCH=1700000000", peers.ROOT)
+        image = json.loads(docker.run("inspect", "outrigger:check"))[0]
+        layers.append(image["RootFS"]["Layers"])
+    if layers[0] != layers[1]:
+        raise Failed(f"two builds of the image differ: {layers}")
+    config = image["Config"]
     labels = config.get("Labels") or {}
     wrong = [
         what for what, right in {
@@ -150,7 +156,7 @@ def build(docker, binary):
     ]
     if wrong:
         raise Failed(f"the image: {'; '.join(wrong)}: {config}")
-    print("image built; configuration as it should be")
+    print("image built twice with the same layers; configuration as it should be")
 
 
 UNPRIVILEGED = ["--read-only", "--cap-drop=ALL", "--security-opt=no-new-privileges"]

@@ -3,7 +3,8 @@
 # Needs root and Debian's prometheus, prometheus-alertmanager, prometheus-blackbox-exporter, prometheus-node-exporter,
 # prometheus-process-exporter, prometheus-pushgateway, openssl, python3-prometheus-client, python3-venv, python3-yaml,
 # docker.io, docker-compose, systemd and busybox-static; api_clients, dashboards and examples install packages from
-# PyPI below target/tools; dashboards needs the fake NVML of `cargo test` or `cargo build --example fake_nvml`.
+# PyPI below target/tools; dashboards needs the fake NVML of `cargo test` or `cargo build --example fake_nvml`;
+# release needs cargo, and what it has fetched.
 set -euo pipefail
 export PYTHONDONTWRITEBYTECODE=1
 here=$(cd "$(dirname "$0")" && pwd)
@@ -12,7 +13,7 @@ shift
 checks=("$@")
 [ ${#checks[@]} -gt 0 ] || checks=(
     node_exporter processes checks prometheus promql api_clients remote_write pushgateway
-    shipped_rules templates rules rule_tests slo_rules alertmanager alerts alerts_live grafana dashboards demo examples docs package backtest delivery
+    shipped_rules templates rules rule_tests slo_rules alertmanager alerts alerts_live grafana dashboards demo examples docs package release backtest delivery
     hung_mount hostile hostile_queries container containers
 )
 
