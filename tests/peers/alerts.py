@@ -6,11 +6,12 @@
   test` must say the same, and a shipped alert that is not in the table is a failure. --update writes the table anew.
 - alerts/inhibitions.tsv: pairs of alerts posted to a running Alertmanager, and whether the first mutes the second.
 - alerts/golden: the messages that the templates make of an alert that fires, of one that is resolved, of a group, of
-  more than is shown, and of hostile labels; `amtool template render`. Links to silences lead to just that alert.
+  more than is shown, and of hostile labels; `amtool template render`. Links to silences lead to just that alert, dates are those that Slack can draw.
 """
 
 import argparse
 import concurrent.futures
+import datetime
 import glob
 import html
 import json
@@ -199,6 +200,9 @@ def cases():
     }
 
 
+# https://api.slack.com/reference/surfaces/formatting#date-formatting
+SLACK_TOKENS = {"{" + token + "}" for token in ("date_num", "date", "date_short", "date_long", "date_pretty", "date_short_pretty", "date_long_pretty",
+                                                  "time", "time_secs", "ago")}
 MESSAGES = {
     "slack.txt": ("text", '{{ template "outrigger.slack.color" . }} {{ template "outrigger.slack.title" . }}\n{{ template "outrigger.slack.text" . }}'),
     "page.txt": ("text", '{{ template "outrigger.subject" . }}\n{{ template "outrigger.page.details" . }}'),
@@ -225,6 +229,26 @@ def silence_findings(where, text, data):
         [f"{where}: {len(found)} links to silences"] if len(found) != min(len(wanted), 10 if "slack" in where else 20) else [])
 
 
+def seconds_of(text):
+    """Unix seconds of RFC 3339; what is below a second is cut off, as Go does."""
+    return int(datetime.datetime.fromisoformat(re.sub(r"\.\d+", "", text).replace("Z", "+00:00")).timestamp())
+
+
+def slack_date_findings(where, text, starts):
+    """Dates as Slack's documentation has them, <!date^UNIX^TOKENS^LINK|FALLBACK>: of each alert that fires its start, with
+    tokens that exist, and the same instant in words for who cannot draw it."""
+    dates = re.findall(r"<!date\^(\d+)\^([^|^<>]*)(?:\^(https?://[^|<>]+))?\|([^|<>]+)>", text)
+    findings = [f"{where}: {text.count('<!date')} dates, {len(dates)} well-formed"] if text.count("<!date") != len(dates) else []
+    if [int(unix) for unix, *_ in dates] != starts:
+        findings.append(f"{where}: dates of {[unix for unix, *_ in dates]}, and not of {starts}")
+    for unix, tokens, _, fallback in dates:
+        findings += [f"{where}: Slack knows no {token}" for token in re.findall(r"{[^}]*}?", tokens) if token not in SLACK_TOKENS]
+        wanted = datetime.datetime.fromtimestamp(int(unix), datetime.timezone.utc).strftime("%Y-%m-%d %H:%M:%S UTC")
+        findings += [f"{where}: in words it is {fallback!r}, and not {wanted!r}"] if fallback != wanted else []
+    outside = re.sub(r"<!date[^>]*>", "", text)
+    return findings + ([f"{where}: {{ago}} outside of a date"] if "{ago}" in outside else [])
+
+
 def template_findings(tool, folder, update):
     findings, count = [], 0
     for name, data in cases().items():
@@ -241,6 +265,9 @@ def template_findings(tool, folder, update):
                 findings.append(f"alerts/golden/{name}.{suffix}: differs (alerts.py --update, and look at the difference)")
             if "mail" in suffix or "slack" in suffix:
                 findings += silence_findings(f"{name}.{suffix}", got, data)
+            if "slack" in suffix:
+                # Ten alerts have a paragraph, those that fire a date.
+                findings += slack_date_findings(f"{name}.{suffix}", got, [seconds_of(a["startsAt"]) for a in data["alerts"][:10] if a["status"] == "firing"])
             if "script>alert" in got and kind == "html":
                 findings.append(f"{name}.{suffix}: a label's markup is not escaped")
             if "<!channel>" in got and "slack" in suffix:

@@ -23,7 +23,7 @@ import time
 import yaml
 
 import peers
-from alerts import ALERTS, Alertmanager
+from alerts import ALERTS, Alertmanager, seconds_of, slack_date_findings
 from alertmanager import Receiver
 from peers import Failed
 from shipped_rules import load
@@ -188,6 +188,9 @@ def look_at_firing(findings, hooks, mail, wait):
     wait(lambda: told() == set(ALERTS_OF), "everything in the archive")
     tokens = {headers["Authorization"] for path, headers, _ in hooks.taken if path == "/archive"}
     expect(findings, "archive, token", {"Bearer token"}, tokens)
+    starts = {a["labels"]["alertname"]: seconds_of(a["startsAt"]) for p in hooks.payloads("/archive") for a in p["alerts"]}
+    for name in ("Sev1", "Sev2"):
+        findings += slack_date_findings(f"Slack, {name}", slack(name)[0]["attachments"][0]["text"], [starts[name]])
     beat = wait(lambda: hooks.payloads("/heartbeat"), "a heartbeat")[0]
     expect(findings, "heartbeat", ["Watchdog"], [a["labels"]["alertname"] for a in beat["alerts"]])
 
