@@ -48,7 +48,8 @@ OFF = re.findall(r"^\| `collect\.collectors\.(\w+)` \| `false`", read(os.path.jo
 FURTHER = ["--collector.cpu.info", "--collector.gpu.nvidia-smi-names", "--collector.gpu.fields=all", "--collector.container.processes"]
 # The collectors that read the machine of files; the one beside it reads this machine.
 OF_FILES = ["--collector.disable-defaults", "--collector.meminfo", "--collector.mdadm", "--collector.conntrack", "--collector.diskstats",
-            "--collector.netdev", "--no-collector.netdev.netlink", "--collector.filesystem"]
+            "--collector.netdev", "--no-collector.netdev.netlink", "--collector.filesystem", "--collector.hwmon", "--collector.thermal_zone",
+            "--collector.cpu", "--collector.cpufreq", "--collector.powersupplyclass", "--collector.pressure", "--collector.schedstat"]
 # One of two disks is gone.
 MDSTAT = """Personalities : [raid1]
 md0 : active raid1 sdb1[1] sda1[0](F)
@@ -104,11 +105,30 @@ def count_disk(pid, disk):
                 file.write(f"{disk} 1000000000")
 
 
+# Sensors, cooling, clock rates, power, stalls: what a virtual machine lacks.
+HARDWARE = {
+    "sys/class/hwmon/hwmon0/name": "coretemp", "sys/class/hwmon/hwmon0/temp1_input": "51000", "sys/class/hwmon/hwmon0/temp1_max": "80000",
+    "sys/class/hwmon/hwmon0/temp1_crit": "100000", "sys/class/hwmon/hwmon0/temp1_crit_alarm": "0", "sys/class/hwmon/hwmon0/temp1_crit_hyst": "95000",
+    "sys/class/hwmon/hwmon0/fan1_input": "1200", "sys/class/thermal/cooling_device0/type": "Processor", "sys/class/thermal/cooling_device0/cur_state": "0",
+    "sys/class/thermal/cooling_device0/max_state": "10", "sys/class/thermal/thermal_zone0/type": "acpitz", "sys/class/thermal/thermal_zone0/temp": "48000",
+    "sys/class/power_supply/AC/type": "Mains", "sys/class/power_supply/AC/online": "1",
+    **{f"sys/devices/system/cpu/cpu0/cpufreq/{name}": value for name, value in {
+        "cpuinfo_max_freq": "4000000", "cpuinfo_min_freq": "800000", "cpuinfo_cur_freq": "2000000", "scaling_cur_freq": "2000000", "scaling_max_freq": "4000000",
+        "scaling_min_freq": "800000", "scaling_governor": "powersave", "scaling_available_governors": "performance powersave"}.items()},
+    "sys/devices/system/cpu/cpu0/thermal_throttle/core_throttle_count": "3", "sys/devices/system/cpu/cpu0/thermal_throttle/package_throttle_count": "3",
+    "sys/devices/system/cpu/cpu0/topology/core_id": "0", "sys/devices/system/cpu/cpu0/topology/physical_package_id": "0",
+    "proc/stat": "cpu  10 0 10 100 0 0 0 0 0 0\ncpu0 10 0 10 100 0 0 0 0 0 0\n",
+    "proc/schedstat": "version 15\ntimestamp 1\ncpu0 0 0 0 0 0 0 1000000 2000000 30\n",
+    **{f"proc/pressure/{what}": "some avg10=0.00 avg60=0.00 avg300=0.00 total=10\nfull avg10=0.00 avg60=0.00 avg300=0.00 total=10\n" for what in ("cpu", "io", "memory", "irq")},
+}
+
+
 class MachineOfFiles:
-    """procfs of a machine that has what the one beneath may not have; `advance` lets time pass on it."""
+    """procfs and sysfs of a machine that has what the one beneath may not have; `advance` lets time pass on it."""
 
     def __init__(self, folder, stack):
-        self.proc, self.root, self.turn = os.path.join(folder, "machine", "proc"), os.path.join(folder, "machine", "root"), 0
+        self.top, self.turn = os.path.join(folder, "machine"), 0
+        self.proc, self.sys, self.root = (os.path.join(self.top, name) for name in ("proc", "sys", "root"))
         self.filled = os.path.join(self.root, "data", "file")
         os.makedirs(os.path.join(self.root, "data"))
         # A file system of this check alone, which may be filled; in the table of mounts it is one of a disk.
@@ -116,8 +136,10 @@ class MachineOfFiles:
         if done.returncode != 0:
             raise Failed(f"mount: {done.stderr}")
         stack.callback(subprocess.run, ["umount", "--lazy", os.path.dirname(self.filled)], check=False)
-        memory = [line for line in read("/proc/meminfo").splitlines() if not line.startswith("Swap")]
-        self.write("meminfo", "\n".join([*memory, "SwapCached: 0 kB", "SwapTotal: 2000000 kB", "SwapFree: 100000 kB"]) + "\n")
+        memory = [line for line in read("/proc/meminfo").splitlines() if not line.startswith(("Swap", "HardwareCorrupted"))]
+        self.write("meminfo", "\n".join([*memory, "SwapCached: 0 kB", "SwapTotal: 2000000 kB", "SwapFree: 100000 kB", "HardwareCorrupted: 0 kB"]) + "\n")
+        for path, text in HARDWARE.items():
+            self.write(os.path.join("..", path), text + "\n")
         self.write("mdstat", MDSTAT)
         self.write("sys/net/netfilter/nf_conntrack_count", "95\n")
         self.write("sys/net/netfilter/nf_conntrack_max", "100\n")
@@ -252,7 +274,7 @@ class Everything:
         self.targets = {"web": serve(checks.http.server.ThreadingHTTPServer, checks.Web), "tls": self.tls(),
                         "talk": serve(checks.Threaded, checks.Talk),
                         "dns": serve(checks.socketserver.ThreadingUDPServer, checks.DnsUdp)}
-        self.beside = stack.enter_context(peers.start_outrigger(binary, [*OF_FILES, f"--path.procfs={self.machine.proc}", f"--path.rootfs={self.machine.root}"]))
+        self.beside = stack.enter_context(peers.start_outrigger(binary, [*OF_FILES, f"--path.procfs={self.machine.proc}", f"--path.sysfs={self.machine.sys}", f"--path.rootfs={self.machine.root}"]))
         port = peers.free_port()
         application = stack.enter_context(peers.Exporter([sys.executable, os.path.join(EXAMPLES, "demo", "app.py"), f"--port={port}"], port, "/metrics"))
         self.targets |= {"demo": application.port, "machine": self.beside.port}
