@@ -259,11 +259,22 @@ def names_of_history():
 
 
 def unanswered(port, wanted, excused, process, seconds=75):
-    """Asks until all has come that is not excused; what has not come."""
+    """Asks until all has come that is not excused; what has not come. A question that is refused to the end is a failure."""
     missing, deadline = wanted, time.monotonic() + seconds
     while True:
-        missing = [question for question in missing if not ask(port, question[2])]
+        refused = []
+
+        def without_data(question):
+            try:
+                return not ask(port, question[2])
+            except Failed as why:
+                refused.append(why)
+                return True
+
+        missing = list(filter(without_data, missing))
         if all(excused(question) for question in missing) or time.monotonic() > deadline or process.poll() is not None:
+            if refused:
+                raise refused[0]
             return missing
         time.sleep(0.5)
 
