@@ -29,14 +29,19 @@ BURN = "while :; do :; done"
 HUNGRY = "while :; do tail /dev/zero; sleep 1; done"
 
 
-def image(docker):
+def image_tar():
+    """A root of busybox and nothing else."""
     busybox = shutil.which("busybox")
     if busybox is None:
         raise Failed("busybox (package busybox-static) is not installed")
     files = {"/bin/busybox": (0o755, read(busybox)), "/tmp": (0o1777, None)}
     for applet in ("sh", "sleep", "tail", "true", "false", "dd"):
         files[f"/bin/{applet}"] = (0o777, "busybox")
-    docker.run("import", "--change", "ENV PATH=/bin", "--change", "LABEL team=check", "-", "box:1", input=tar_of(files))
+    return tar_of(files)
+
+
+def image(docker):
+    docker.run("import", "--change", "ENV PATH=/bin", "--change", "LABEL team=check", "-", "box:1", input=image_tar())
 
 
 def start(docker, name, script, *flags):

@@ -2,7 +2,7 @@
 # The real-peer checks against a binary: run.sh BINARY [CHECK...]; ends non-zero and names what failed.
 # Needs root and Debian's prometheus, prometheus-alertmanager, prometheus-blackbox-exporter, prometheus-node-exporter,
 # prometheus-process-exporter, prometheus-pushgateway, openssl, python3-prometheus-client, python3-venv, python3-yaml,
-# docker.io, docker-compose, systemd and busybox-static; api_clients, dashboards and examples install packages from
+# docker.io, docker-compose, podman, systemd and busybox-static; api_clients, dashboards and examples install packages from
 # PyPI below target/tools; dashboards needs the fake NVML of `cargo test` or `cargo build --example fake_nvml`;
 # release needs cargo, and what it has fetched.
 set -euo pipefail
@@ -14,7 +14,7 @@ checks=("$@")
 [ ${#checks[@]} -gt 0 ] || checks=(
     node_exporter processes checks prometheus promql api_clients remote_write pushgateway
     shipped_rules templates rules rule_tests slo_rules alertmanager alerts alerts_live grafana dashboards demo examples docs package release backtest delivery
-    hung_mount hostile hostile_queries container containers
+    hung_mount hostile hostile_queries container containers podman
 )
 
 # Debian's own: it has the packages above, whatever other Python comes first in PATH.
