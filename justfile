@@ -7,7 +7,7 @@ _default:
 lint:
     cargo fmt --check
     cargo clippy --locked --all-targets -- -D warnings
-    shellcheck .ci/run tests/peers/*.sh tests/gpu/*.sh
+    shellcheck .ci/run tests/peers/*.sh tests/gpu/*.sh tests/vm/*.sh
 
 # Everything that needs neither root nor network.
 test:
@@ -29,6 +29,11 @@ dist:
 suite:
     cargo build --locked --release
     tests/peers/run.sh target/release/outrigger
+
+# Containers under Debian's kernel with control groups of version 2, in an emulated machine, beside the kernel's own files.
+version-2:
+    cargo build --locked --release
+    tests/vm/run.py --outrigger target/release/outrigger
 
 # Criterion benchmarks of the pass, the encoder and the parsers.
 bench:
