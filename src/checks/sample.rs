@@ -1,5 +1,7 @@
 //! Results of checks: samples of families that are declared once.
 
+use rustc_hash::FxHashMap;
+
 use crate::model::{Batch, Kind, Timestamp};
 
 /// A family of results.
@@ -77,25 +79,53 @@ impl Samples {
     }
 }
 
-/// Writes results family by family, within each in the order of the checks.
+/// Writes results, each looked at once. Within a family they are in the order of the checks; which family comes first is
+/// the snapshot's to say.
 pub(super) fn write<'a>(
     families: &[Family],
-    results: impl Iterator<Item = &'a [Sample]> + Clone,
+    results: impl Iterator<Item = &'a [Sample]>,
     now: Timestamp,
     out: &mut Batch,
 ) {
+    let by_name: FxHashMap<_, _> = families.iter().map(|family| (family.name, family)).collect();
     let mut labels = Vec::new();
-    for family in families {
-        let mut id = None;
-        for sample in results.clone().flatten().filter(|sample| sample.family == family.name) {
-            let id = *id.get_or_insert_with(|| out.family(family.name, family.help, family.kind));
-            labels.clear();
-            labels.extend(sample.labels.iter().map(|(name, value)| (&**name, &**value)));
-            let value = match sample.shown {
-                Shown::Value(value) => value,
-                Shown::Since(at) => (now.as_seconds_f64() - at).max(0.0),
-            };
-            out.sample(id, &labels, value);
-        }
+    for sample in results.flatten() {
+        let Some(family) = by_name.get(sample.family) else { continue };
+        let id = out.family(family.name, family.help, family.kind);
+        labels.clear();
+        labels.extend(sample.labels.iter().map(|(name, value)| (&**name, &**value)));
+        let value = match sample.shown {
+            Shown::Value(value) => value,
+            Shown::Since(at) => (now.as_seconds_f64() - at).max(0.0),
+        };
+        out.sample(id, &labels, value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn results_of_a_family_are_in_the_order_of_the_checks() {
+        let families = [Family::gauge("a", "A."), Family::counter("b", "B.")];
+        let of = |check: &str, at: f64| {
+            let mut samples = Samples::new(vec![("check".to_owned(), check.to_owned())]);
+            samples.add("b", at);
+            samples.since("a", at);
+            samples.add("unknown", 1.0);
+            samples.finish()
+        };
+        let results = [of("second", 2.0), of("first", 1.0)];
+        let mut out = Batch::new();
+        let now = Timestamp::from_millis(10_000);
+        write(&families, results.iter().map(|samples| &**samples), now, &mut out);
+        let got: Vec<_> = out
+            .families()
+            .flat_map(|family| family.samples().map(move |sample| (family.name(), sample)))
+            .map(|(name, sample)| (name, sample.labels().get("check"), sample.value()))
+            .collect();
+        let (first, second) = (Some("first"), Some("second"));
+        assert_eq!(got, [("b", second, 2.0), ("b", first, 1.0), ("a", second, 8.0), ("a", first, 9.0)]);
     }
 }
