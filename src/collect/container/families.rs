@@ -35,10 +35,10 @@ const fn of_quota(name: &'static str, help: &'static str, value: Quantity) -> Fa
 pub(super) const CPU_USAGE: (&str, &str) =
     ("container_cpu_usage_seconds_total", "CPU time that the container used.");
 
-const FAILURES: (&str, &str) = (
-    "container_memory_failures_total",
-    "Page faults of the container's own processes, or with the groups below it.",
-);
+const fn faults(value: Quantity, labels: &'static [(&'static str, &'static str)]) -> Family {
+    let help = "Page faults of the container's own processes, or with the groups below it.";
+    with(counter("container_memory_failures_total", help, value), labels)
+}
 
 pub(super) static FAMILIES: &[Family] = &[
     with(counter(CPU_USAGE.0, CPU_USAGE.1, CpuUsage), &[("cpu", "total")]),
@@ -102,19 +102,10 @@ pub(super) static FAMILIES: &[Family] = &[
     ),
     gauge("container_memory_file_dirty_bytes", "Files' pages that are to be written.", FileDirty),
     gauge("container_memory_file_writeback_bytes", "Files' pages that are being written.", FileWriteback),
-    with(counter(FAILURES.0, FAILURES.1, PageFaults), &[("failure_type", "pgfault"), ("scope", "container")]),
-    with(
-        counter(FAILURES.0, FAILURES.1, MajorPageFaults),
-        &[("failure_type", "pgmajfault"), ("scope", "container")],
-    ),
-    with(
-        counter(FAILURES.0, FAILURES.1, PageFaultsBelow),
-        &[("failure_type", "pgfault"), ("scope", "hierarchy")],
-    ),
-    with(
-        counter(FAILURES.0, FAILURES.1, MajorPageFaultsBelow),
-        &[("failure_type", "pgmajfault"), ("scope", "hierarchy")],
-    ),
+    faults(PageFaults, &[("failure_type", "pgfault"), ("scope", "container")]),
+    faults(MajorPageFaults, &[("failure_type", "pgmajfault"), ("scope", "container")]),
+    faults(PageFaultsBelow, &[("failure_type", "pgfault"), ("scope", "hierarchy")]),
+    faults(MajorPageFaultsBelow, &[("failure_type", "pgmajfault"), ("scope", "hierarchy")]),
     counter("container_memory_pgscan_total", "Pages that were looked at to take some back.", PagesScanned),
     counter("container_memory_pgsteal_total", "Pages that were taken back.", PagesReclaimed),
     counter(

@@ -16,6 +16,7 @@ mod own;
 mod parse;
 mod path;
 mod process;
+mod quiet;
 mod sources;
 #[cfg(test)]
 mod tests;
@@ -25,6 +26,7 @@ mod write;
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 use rustc_hash::FxHashMap;
 
@@ -32,7 +34,7 @@ use self::devices::Devices;
 use self::layout::Layout;
 use self::machine::Machine;
 use self::names::{NameSettings, Names, Socket, Wanted};
-use self::one::{Container, Requests, State};
+use self::one::{Container, Look, Requests, State};
 use self::oom::OomKills;
 use self::own::OwnContainer;
 use self::path::{Identity, Runtime};
@@ -301,10 +303,11 @@ impl Containers {
             let stat = self.reader.once(&procfs, "stat");
             self.boot_time = stat.ok().and_then(process::boot_time);
         }
-        let (boot_time, requests) = (self.boot_time, self.requests);
+        let boot_time = self.boot_time;
+        let look = Look { layout, procfs: &procfs, requests: self.requests, now: Instant::now() };
         let mut reader = std::mem::replace(&mut self.reader, Reader::new(self.host.descriptors.clone()));
         let gone = self.forget(|container, _| {
-            let state = container.read(&mut reader, layout, &procfs, requests);
+            let state = container.read(&mut reader, &look);
             if container.started.is_none() && state == State::There {
                 let by_process = boot_time.zip(container.process.as_ref());
                 let started = by_process.map(|(boot, process)| process::started_at(boot, process));
@@ -350,7 +353,7 @@ impl Containers {
     }
 
     fn write(&mut self, now: Timestamp, left_out: usize, out: &mut Batch) {
-        for device in self.known.iter().flat_map(|container| &container.stats().devices) {
+        for device in self.known.iter().flat_map(|container| &container.work().devices) {
             self.devices.look_up(device.major, device.minor);
         }
         let shared_kills = Arc::clone(&self.kills);

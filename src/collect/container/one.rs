@@ -12,7 +12,8 @@ use super::names::{LATELY, Named};
 use super::network::NetworkFile;
 use super::path::{Identity, Runtime};
 use super::process::{self, Process};
-use super::sources::{PER_CPU, Source, VERSION_1, VERSION_2};
+use super::quiet::Quiet;
+use super::sources::{PER_CPU, Source, VERSION_1, VERSION_2, When};
 use super::values::Quantity::{
     self, InactiveFile, MemoryUsage, OpenFiles, OpenFilesSoft, Sockets, WorkingSet,
 };
@@ -20,8 +21,8 @@ use super::values::Stats;
 use super::write::Labels;
 use super::{parse, walk};
 
-/// Passes between two readings of what a container may have.
-const LIMITS_EVERY: u32 = 8;
+/// Passes between two readings of all, also of what a container may have and of what seems not to change.
+const ALL_EVERY: u32 = 8;
 
 /// Most groups below a container's own in which its processes are looked for.
 const MOST_GROUPS_BELOW: usize = 64;
@@ -50,8 +51,12 @@ pub(super) struct Container {
     places: Places,
     files: Vec<KeptFile>,
     procs: KeptFile,
-    now: Stats,
+    /// Read in this pass.
+    vital: Stats,
+    /// Read when something had happened.
+    work: Stats,
     limits: Stats,
+    quiet: Quiet,
     reads: u32,
     /// Something could not be read in this pass.
     pub(super) failed: bool,
@@ -73,6 +78,14 @@ pub(super) struct Requests {
     pub(super) processes: bool,
 }
 
+/// What a reading is of.
+pub(super) struct Look<'a> {
+    pub(super) layout: &'a Layout,
+    pub(super) procfs: &'a Path,
+    pub(super) requests: Requests,
+    pub(super) now: Instant,
+}
+
 /// What reading a container came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum State {
@@ -80,6 +93,9 @@ pub(super) enum State {
     /// Its group is no more.
     Gone,
 }
+
+/// The group is no more.
+struct Gone;
 
 /// The files that are read, by the layout.
 pub(super) fn sources(layout: &Layout) -> &'static [Source] {
@@ -115,8 +131,10 @@ impl Container {
             places: layout.places(group.path, membership),
             files: Vec::new(),
             procs: KeptFile::default(),
-            now: Stats::default(),
+            vital: Stats::default(),
+            work: Stats::default(),
             limits: Stats::default(),
+            quiet: Quiet::default(),
             reads: 0,
             failed: false,
             labels: Labels::default(),
@@ -128,55 +146,75 @@ impl Container {
     }
 
     /// Reads all that is due.
-    pub(super) fn read(
-        &mut self,
-        reader: &mut Reader,
-        layout: &Layout,
-        procfs: &Path,
-        requests: Requests,
-    ) -> State {
-        self.now.clear();
+    pub(super) fn read(&mut self, reader: &mut Reader, look: &Look<'_>) -> State {
+        match self.read_what_is_due(reader, look) {
+            Ok(()) => State::There,
+            Err(Gone) => State::Gone,
+        }
+    }
+
+    fn read_what_is_due(&mut self, reader: &mut Reader, look: &Look<'_>) -> Result<(), Gone> {
+        self.vital.clear();
         self.failed = false;
-        let limits_due = self.reads.is_multiple_of(LIMITS_EVERY);
+        let all_due = self.reads.is_multiple_of(ALL_EVERY);
         // The first reading is of all; from then on containers take turns.
-        let first = self.reads == 0 && limits_due;
+        let first = self.reads == 0 && all_due;
         self.reads += if first { 1 + turn(self.inode) } else { 1 };
-        let sources = sources(layout);
+        let got_vital = self.read_files(reader, look, When::Always)?;
+        if !self.quiet.stands(&self.vital.values, look.now) || all_due {
+            self.work.clear();
+            let got_work = self.read_files(reader, look, When::Active)?;
+            if all_due {
+                self.read_files(reader, look, When::Seldom)?;
+            }
+            if !got_vital && !got_work && !self.failed {
+                return Err(Gone);
+            }
+            if self.read_processes(reader, look.layout).is_err_and(|error| is_gone(&error)) {
+                return Err(Gone);
+            }
+            self.find_process(reader, look.procfs);
+            self.quiet.all_read(&self.work.values, !self.failed, look.now);
+        }
+        if all_due {
+            self.read_process_limits(reader, look.procfs);
+        }
+        if look.requests.processes {
+            self.read_each_process(reader, look.procfs);
+        }
+        if let (Some(usage), inactive) = (self.get(MemoryUsage), self.get(InactiveFile)) {
+            self.vital.values.set(WorkingSet, (usage - inactive.unwrap_or_default()).max(0.0));
+        }
+        Ok(())
+    }
+
+    /// The files of one kind. Whether there was any.
+    fn read_files(&mut self, reader: &mut Reader, look: &Look<'_>, when: When) -> Result<bool, Gone> {
+        let sources = sources(look.layout);
         self.files.resize_with(sources.len() + 1, KeptFile::default);
-        let extra = requests.per_cpu.then_some(&PER_CPU);
+        let stats = match when {
+            When::Always => &mut self.vital,
+            When::Active => &mut self.work,
+            When::Seldom => &mut self.limits,
+        };
+        let extra = look.requests.per_cpu.then_some(&PER_CPU);
         let mut got_any = false;
         for (source, file) in sources.iter().chain(extra).zip(&mut self.files) {
-            if source.is_limit && !limits_due {
+            if source.when != when {
                 continue;
             }
             let Some(directory) = self.places.of(source.hierarchy) else { continue };
             match file.read(reader, directory, source.file, Extent::OneRecord) {
                 Ok(Some(text)) => {
                     got_any = true;
-                    (source.parse)(text, if source.is_limit { &mut self.limits } else { &mut self.now });
+                    (source.parse)(text, stats);
                 }
                 Ok(None) => {}
-                Err(error) if is_gone(&error) => return State::Gone,
+                Err(error) if is_gone(&error) => return Err(Gone),
                 Err(_) => self.failed = true,
             }
         }
-        if !got_any && !self.failed {
-            return State::Gone;
-        }
-        if self.read_processes(reader, layout).is_err_and(|error| is_gone(&error)) {
-            return State::Gone;
-        }
-        self.find_process(reader, procfs);
-        if limits_due {
-            self.read_process_limits(reader, procfs);
-        }
-        if requests.processes {
-            self.read_each_process(reader, procfs);
-        }
-        if let (Some(usage), inactive) = (self.get(MemoryUsage), self.get(InactiveFile)) {
-            self.now.values.set(WorkingSet, (usage - inactive.unwrap_or_default()).max(0.0));
-        }
-        State::There
+        Ok(got_any)
     }
 
     fn read_processes(&mut self, reader: &mut Reader, layout: &Layout) -> io::Result<()> {
@@ -184,17 +222,17 @@ impl Container {
         if let Some(text) =
             self.procs.read(reader, directory, "cgroup.procs", Extent::Records(LONGEST_PID))?
         {
-            parse::procs(text, &mut self.now);
+            parse::procs(text, &mut self.work);
         }
         if self.has_children {
             let mut left = MOST_GROUPS_BELOW;
-            let now = &mut self.now;
+            let work = &mut self.work;
             walk::walk(directory, &mut |group| {
                 if group.path != "/" && left > 0 {
                     left -= 1;
                     let below = directory.join(group.path.trim_start_matches('/'));
                     if let Ok(text) = reader.once(&below, "cgroup.procs") {
-                        parse::procs(text, now);
+                        parse::procs(text, work);
                     }
                 }
             })?;
@@ -204,10 +242,10 @@ impl Container {
 
     /// The first process; as long as it lives, it stays that.
     fn find_process(&mut self, reader: &mut Reader, procfs: &Path) {
-        if self.process.is_some_and(|process| self.now.pids.contains(&process.pid)) {
+        if self.process.is_some_and(|process| self.work.pids.contains(&process.pid)) {
             return;
         }
-        self.process = process::first(reader, procfs, &self.now.pids);
+        self.process = process::first(reader, procfs, &self.work.pids);
     }
 
     fn read_process_limits(&mut self, reader: &mut Reader, procfs: &Path) {
@@ -220,9 +258,9 @@ impl Container {
     }
 
     fn read_each_process(&mut self, reader: &mut Reader, procfs: &Path) {
-        let details = process::details(reader, procfs, &self.now.pids);
-        self.now.values.set(OpenFiles, details.open_files);
-        self.now.values.set(Sockets, details.sockets);
+        let details = process::details(reader, procfs, &self.work.pids);
+        self.vital.values.set(OpenFiles, details.open_files);
+        self.vital.values.set(Sockets, details.sockets);
         self.task_states = details.states;
     }
 
@@ -235,18 +273,18 @@ impl Container {
 
     /// What was read of a quantity.
     pub(super) fn get(&self, quantity: Quantity) -> Option<f64> {
-        self.now.values.get(quantity).or_else(|| self.limits.values.get(quantity))
+        [&self.vital, &self.work, &self.limits].into_iter().find_map(|stats| stats.values.get(quantity))
     }
 
-    /// Everything that was read in this pass.
-    pub(super) fn stats(&self) -> &Stats {
-        &self.now
+    /// Devices and processors.
+    pub(super) fn work(&self) -> &Stats {
+        &self.work
     }
 }
 
-/// How many passes later than others the limits of a container are read.
+/// How many passes later than others all of a container is read.
 fn turn(inode: u64) -> u32 {
-    u32::try_from(inode % u64::from(LIMITS_EVERY)).unwrap_or_default()
+    u32::try_from(inode % u64::from(ALL_EVERY)).unwrap_or_default()
 }
 
 /// When the group was made: the oldest change of its directory and of a file in it that nobody writes. The kernel
@@ -262,4 +300,54 @@ fn created(directory: &Path) -> f64 {
         .filter_map(|name| of(&directory.join(name)))
         .reduce(f64::min)
         .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::super::files::DescriptorBudget;
+    use super::super::path::identify;
+    use super::super::values::Quantity::Rss;
+    use super::super::walk::Group;
+    use super::*;
+    use crate::collect::host::testing::Fixture;
+
+    const ID: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+
+    fn group(fixture: Fixture, files: &[(&str, &str)]) -> Fixture {
+        files.iter().fold(fixture, |fixture, (name, text)| {
+            fixture.file(&format!("sys/fs/cgroup/docker/{ID}/{name}"), *text)
+        })
+    }
+
+    #[test]
+    fn where_nothing_happens_all_is_read_now_and_then_only() {
+        let vital = [("cpu.stat", "usage_usec 1\n"), ("memory.current", "9\n"), ("pids.current", "1\n")];
+        let fixture = group(Fixture::new().file("sys/fs/cgroup/cgroup.controllers", ""), &vital);
+        let fixture = group(fixture, &[("memory.stat", "anon 1\n"), ("cgroup.procs", "")]);
+        let (sysfs, procfs) = (fixture.path().join("sys"), fixture.path().join("proc"));
+        let layout = Layout::detect(&sysfs).unwrap();
+        let path = format!("/docker/{ID}");
+        // Its turn comes `ALL_EVERY` passes after the first.
+        let at = Group { path: &path, inode: u64::from(ALL_EVERY), has_children: false };
+        let mut container = Container::new(at, &identify(&path).unwrap(), &layout, &procfs);
+        let mut reader = Reader::new(Arc::new(DescriptorBudget::new(0)));
+        let start = Instant::now();
+        let mut read = |seconds| {
+            let now = start + Duration::from_secs(seconds);
+            let look = Look { layout: &layout, procfs: &procfs, requests: Requests::default(), now };
+            assert_eq!(container.read(&mut reader, &look), State::There);
+            (container.get(Rss), container.get(WorkingSet))
+        };
+        assert_eq!([read(0), read(10)], [(Some(1.0), Some(9.0)); 2]);
+        // What the kernel does to a group in which nothing happens.
+        let fixture = group(fixture, &[("memory.stat", "anon 2\n")]);
+        let passes = (11..).take_while(|seconds| read(*seconds).0 == Some(1.0)).count();
+        assert_eq!(passes, 6, "the first pass and the second read all, so does the ninth");
+        let fixture = group(fixture, &[("memory.stat", "anon 3\n")]);
+        assert_eq!(read(20), (Some(2.0), Some(9.0)));
+        let _fixture = group(fixture, &[("cpu.stat", "usage_usec 2\n"), ("memory.current", "8\n")]);
+        assert_eq!(read(21), (Some(3.0), Some(8.0)), "something happened");
+    }
 }

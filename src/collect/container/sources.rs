@@ -9,27 +9,43 @@ pub(super) struct Source {
     pub(super) hierarchy: Hierarchy,
     pub(super) file: &'static str,
     pub(super) parse: fn(&[u8], &mut Stats),
-    /// It says what the container may have, not what it does: read only now and then.
-    pub(super) is_limit: bool,
+    pub(super) when: When,
+}
+
+/// When a file is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum When {
+    /// In each pass: it is cheap, and tells whether anything happens in the group.
+    Always,
+    /// While something happens, and now and then; see `quiet`.
+    Active,
+    /// Now and then: it says what the container may have, not what it does.
+    Seldom,
+}
+
+const fn sign(hierarchy: Hierarchy, file: &'static str, parse: fn(&[u8], &mut Stats)) -> Source {
+    Source { hierarchy, file, parse, when: When::Always }
 }
 
 const fn usage(hierarchy: Hierarchy, file: &'static str, parse: fn(&[u8], &mut Stats)) -> Source {
-    Source { hierarchy, file, parse, is_limit: false }
+    Source { hierarchy, file, parse, when: When::Active }
 }
 
 const fn limit(hierarchy: Hierarchy, file: &'static str, parse: fn(&[u8], &mut Stats)) -> Source {
-    Source { hierarchy, file, parse, is_limit: true }
+    Source { hierarchy, file, parse, when: When::Seldom }
 }
 
+// Those of each pass come first: what they say decides about the others.
+
 pub(super) static VERSION_2: &[Source] = &[
-    usage(Unified, "cpu.stat", parse::cpu_stat),
-    usage(Unified, "memory.current", parse::memory_usage),
+    sign(Unified, "cpu.stat", parse::cpu_stat),
+    sign(Unified, "memory.current", parse::memory_usage),
+    sign(Unified, "pids.current", parse::threads),
     usage(Unified, "memory.stat", parse::memory_stat),
     usage(Unified, "memory.peak", parse::memory_max_usage),
     usage(Unified, "memory.swap.current", parse::swap_usage),
     usage(Unified, "memory.events", parse::memory_events),
     usage(Unified, "io.stat", parse::io_stat),
-    usage(Unified, "pids.current", parse::threads),
     usage(Unified, "cpu.pressure", parse::cpu_pressure),
     usage(Unified, "memory.pressure", parse::memory_pressure),
     usage(Unified, "io.pressure", parse::io_pressure),
@@ -42,10 +58,11 @@ pub(super) static VERSION_2: &[Source] = &[
 ];
 
 pub(super) static VERSION_1: &[Source] = &[
-    usage(Cpuacct, "cpuacct.usage", parse::cpuacct_usage),
+    sign(Cpuacct, "cpuacct.usage", parse::cpuacct_usage),
+    sign(Memory, "memory.usage_in_bytes", parse::memory_usage),
+    sign(Pids, "pids.current", parse::threads),
     usage(Cpuacct, "cpuacct.stat", parse::cpuacct_stat),
     usage(Cpu, "cpu.stat", parse::cpu_stat),
-    usage(Memory, "memory.usage_in_bytes", parse::memory_usage),
     usage(Memory, "memory.stat", parse::memory_stat_v1),
     usage(Memory, "memory.max_usage_in_bytes", parse::memory_max_usage),
     usage(Memory, "memory.failcnt", parse::memory_failcnt),
@@ -53,7 +70,6 @@ pub(super) static VERSION_1: &[Source] = &[
     usage(Memory, "memory.oom_control", parse::oom_control),
     usage(Blkio, "blkio.throttle.io_service_bytes", parse::service_bytes),
     usage(Blkio, "blkio.throttle.io_serviced", parse::serviced),
-    usage(Pids, "pids.current", parse::threads),
     usage(Unified, "cpu.pressure", parse::cpu_pressure),
     usage(Unified, "memory.pressure", parse::memory_pressure),
     usage(Unified, "io.pressure", parse::io_pressure),
