@@ -74,6 +74,31 @@ fn topology_isolated_and_online() {
     );
 }
 
+#[test]
+fn online_cpus_as_listed_and_as_their_own_files_say() {
+    let directory = "sys/devices/system/cpu";
+    let fixture = Fixture::new()
+        .file("proc/stat", "cpu0 1\n")
+        .file(&format!("{directory}/online"), "0-1\n")
+        .file(&format!("{directory}/cpu0/online"), "1\n")
+        .file(&format!("{directory}/cpu1/online"), "1\n");
+    let write = |path: &str, text: &str| {
+        std::fs::write(fixture.path().join(directory).join(path), text).unwrap();
+    };
+    let mut collector = fixture.collector("cpu");
+    let mut second_is = |state: &str| run(&mut *collector).0.contains(&format!("online{{cpu=\"1\"}} {state}\n"));
+    assert!(second_is("1"));
+    write("cpu1/online", "0\n");
+    assert!(second_is("1"), "not read while the list is the same");
+    write("online", "0\n");
+    assert!(second_is("0"));
+    // A list that contradicts the files is not relied on.
+    write("online", "1\n");
+    assert!(second_is("0"));
+    write("cpu1/online", "1\n");
+    assert!(second_is("1"));
+}
+
 const CPUINFO: &str = "processor\t: 0\nvendor_id\t: GenuineIntel\ncpu family\t: 6\nmodel\t\t: 142\n\
     model name\t: Intel(R) Core(TM) i7 CPU @ 1.90GHz\nstepping\t: 10\nmicrocode\t: 0xb4\ncpu MHz\t\t: 799.998\n\
     cache size\t: 8192 KB\nphysical id\t: 0\ncore id\t\t: 2\nflags\t\t: fpu aes avx avx2\nbugs\t\t: mds l1tf\n";

@@ -1,7 +1,8 @@
 //! What sysfs says about CPUs: throttle counters by core and package, isolated and online CPUs.
 //!
 //! Which files there are is looked up when the set of CPUs changes and every [`LOOK_AGAIN`] passes;
-//! in between only those that exist are read.
+//! in between only those that exist are read. Which CPUs are online the kernel also tells in one list: while that is
+//! what it was, and said the same as the CPUs' own files, these are not read.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -27,6 +28,7 @@ struct PackageThrottle {
 
 struct Online {
     cpu: String,
+    is_online: bool,
     /// `None` where the CPU cannot be taken offline by this file: it counts as offline, as in
     /// node_exporter, if only the first CPU has the file.
     path: Option<PathBuf>,
@@ -34,17 +36,22 @@ struct Online {
 
 pub(super) struct Topology {
     directory: PathBuf,
+    list_path: PathBuf,
     passes: u32,
     cores: Vec<CoreThrottle>,
     packages: Vec<PackageThrottle>,
     online: Vec<Online>,
+    /// The list of online CPUs when their own files were read, if it said the same.
+    list: Option<Vec<u8>>,
     /// Read once: it is set on the kernel's command line.
     isolated: Option<Vec<u64>>,
 }
 
 impl Topology {
     pub(super) fn new(directory: PathBuf) -> Self {
-        Self { directory, passes: 0, cores: vec![], packages: vec![], online: vec![], isolated: None }
+        let list_path = directory.join("online");
+        let (cores, packages, online) = (vec![], vec![], vec![]);
+        Self { directory, list_path, passes: 0, cores, packages, online, list: None, isolated: None }
     }
 
     pub(super) fn emit(
@@ -87,6 +94,7 @@ impl Topology {
         self.cores = cores.into_values().collect();
         self.packages = packages.into_values().collect();
         self.online = online_files(cpus);
+        self.list = None;
     }
 
     fn emit_isolated(&mut self, files: &mut Files, out: &mut Batch) -> Result<(), CollectError> {
@@ -124,15 +132,35 @@ impl Topology {
         }
     }
 
-    fn emit_online(&self, files: &mut Files, out: &mut Batch) {
+    fn emit_online(&mut self, files: &mut Files, out: &mut Batch) {
         if self.online.is_empty() {
             return;
         }
+        self.refresh_online(files);
         let family = out.family("node_cpu_online", "Whether the CPU is online.", Kind::Gauge);
         for cpu in &self.online {
-            let online = cpu.path.as_ref().and_then(|p| files.attribute(p).ok()) == Some(b"1");
-            out.sample(family, &[("cpu", &cpu.cpu)], f64::from(u8::from(online)));
+            out.sample(family, &[("cpu", &cpu.cpu)], f64::from(u8::from(cpu.is_online)));
         }
+    }
+
+    fn refresh_online(&mut self, files: &mut Files) {
+        let list = files.attribute(&self.list_path).ok();
+        if list.is_some() && list == self.list.as_deref() {
+            return;
+        }
+        let list = list.map(<[u8]>::to_vec);
+        for cpu in &mut self.online {
+            cpu.is_online = cpu.path.as_ref().and_then(|p| files.attribute(p).ok()) == Some(b"1");
+        }
+        self.list = list.filter(|list| cpu_list(list).is_some_and(|listed| self.is_online(&listed)));
+    }
+
+    /// Whether these are the CPUs whose files say that they are online.
+    fn is_online(&self, listed: &[u64]) -> bool {
+        let mut online: Vec<u64> =
+            self.online.iter().filter(|c| c.is_online).filter_map(|c| c.cpu.parse().ok()).collect();
+        online.sort_unstable();
+        online == listed
     }
 }
 
@@ -142,7 +170,7 @@ fn online_files(cpus: &[Numbered]) -> Vec<Online> {
         return Vec::new();
     }
     let file = |c: &Numbered| Some(c.path.join("online")).filter(|p| p.exists());
-    cpus.iter().map(|c| Online { cpu: c.number.clone(), path: file(c) }).collect()
+    cpus.iter().map(|c| Online { cpu: c.number.clone(), is_online: false, path: file(c) }).collect()
 }
 
 fn count(files: &mut Files, path: &Path) -> Option<u64> {
