@@ -5,6 +5,13 @@
 //! that an older driver's library lacks answers [`Failure::FUNCTION_NOT_FOUND`]. Invariant: [`Library`] outlives
 //! every call, and the library takes calls from any thread (NVML API reference, "thread safety").
 
+/// A function of the library by its name, or [`Failure::FUNCTION_NOT_FOUND`].
+macro_rules! symbol {
+    ($library:expr, $function:ident) => {
+        $library.function(concat!(stringify!($function), "\0"), |declared| &declared.$function)
+    };
+}
+
 mod failure;
 mod watch;
 
@@ -20,8 +27,8 @@ use raw::{NvmlLib, nvmlDevice_t, nvmlReturn_t};
 /// What a call gives.
 pub(in crate::collect) type Outcome<T> = Result<T, Failure>;
 
-/// A symbol of the library, if it has it.
-type Symbol<F> = Result<F, libloading::Error>;
+/// Where the crate declares a function; never called, it only tells the type.
+type Declaration<F> = fn(&NvmlLib) -> &Result<F, libloading::Error>;
 
 /// A GPU or MIG instance, as the library names it; valid as long as the library is loaded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,15 +87,18 @@ pub(in crate::collect) struct Memory {
 pub(in crate::collect) const MOST_PROCESSES: usize = 1_024;
 
 /// The loaded and initialized library. Dropping it ends its session.
+///
+/// Functions are looked up when they are called: a fifth of a microsecond beside a call into the driver. The crate's
+/// own loader looks up all four hundred at once, which was 1 % of the binary.
 pub(in crate::collect) struct Library {
-    lib: NvmlLib,
+    lib: libloading::Library,
 }
 
 /// Functions of the library that write one value about a device.
 macro_rules! getters {
     ($($name:ident: $function:ident -> $type:ty;)*) => {
         $(pub(in crate::collect) fn $name(&self, device: Device) -> Outcome<$type> {
-            let function = symbol(&self.lib.$function)?;
+            let function = symbol!(self, $function)?;
             let mut value = <$type>::default();
             // SAFETY: the function writes one value of this type, as nvml.h declares it.
             check(unsafe { function(device.0, &raw mut value) })?;
@@ -101,7 +111,7 @@ macro_rules! getters {
 macro_rules! pairs {
     ($($name:ident: $function:ident -> $type:ty;)*) => {
         $(pub(in crate::collect) fn $name(&self, device: Device) -> Outcome<[$type; 2]> {
-            let function = symbol(&self.lib.$function)?;
+            let function = symbol!(self, $function)?;
             let (mut first, mut second) = <($type, $type)>::default();
             // SAFETY: the function writes two values of this type, as nvml.h declares it.
             check(unsafe { function(device.0, &raw mut first, &raw mut second) })?;
@@ -114,7 +124,7 @@ macro_rules! pairs {
 macro_rules! chosen {
     ($($name:ident: $function:ident;)*) => {
         $(pub(in crate::collect) fn $name(&self, device: Device, choice: u32) -> Outcome<u32> {
-            let function = symbol(&self.lib.$function)?;
+            let function = symbol!(self, $function)?;
             let mut value = 0;
             // SAFETY: the function reads a number and writes one, as nvml.h declares it.
             check(unsafe { function(device.0, choice, &raw mut value) })?;
@@ -127,7 +137,7 @@ macro_rules! chosen {
 macro_rules! texts {
     ($($name:ident: $function:ident;)*) => {
         $(pub(in crate::collect) fn $name(&self, device: Device) -> Outcome<String> {
-            let function = symbol(&self.lib.$function)?;
+            let function = symbol!(self, $function)?;
             // SAFETY: the function writes at most as many bytes as it is told.
             text(|buffer, length| unsafe { function(device.0, buffer, length) })
         })*
@@ -142,27 +152,32 @@ impl Library {
     pub(in crate::collect) fn open(path: &Path) -> Result<Self, String> {
         // SAFETY: loading a library runs its constructors. It is the driver's own, or one that the
         // configuration names.
-        let lib = unsafe { NvmlLib::new(path) }.map_err(|e| e.to_string())?;
-        let init = lib.nvmlInit_v2.as_ref().map_err(|_| "not NVML: it has no nvmlInit_v2".to_owned())?;
+        let lib = unsafe { libloading::Library::new(path) }.map_err(|e| e.to_string())?;
+        let init = load(&lib, "nvmlInit_v2\0", |declared| &declared.nvmlInit_v2)
+            .map_err(|_| "not NVML: it has no nvmlInit_v2".to_owned())?;
         // SAFETY: takes no arguments.
         check(unsafe { init() }).map_err(|e| e.to_string())?;
         Ok(Self { lib })
     }
 
+    fn function<F: Copy>(&self, name: &str, declaration: Declaration<F>) -> Outcome<F> {
+        load(&self.lib, name, declaration)
+    }
+
     pub(in crate::collect) fn driver_version(&self) -> Outcome<String> {
-        let function = symbol(&self.lib.nvmlSystemGetDriverVersion)?;
+        let function = symbol!(self, nvmlSystemGetDriverVersion)?;
         // SAFETY: the function writes at most as many bytes as it is told.
         text(|buffer, length| unsafe { function(buffer, length) })
     }
 
     pub(in crate::collect) fn nvml_version(&self) -> Outcome<String> {
-        let function = symbol(&self.lib.nvmlSystemGetNVMLVersion)?;
+        let function = symbol!(self, nvmlSystemGetNVMLVersion)?;
         // SAFETY: as above.
         text(|buffer, length| unsafe { function(buffer, length) })
     }
 
     pub(in crate::collect) fn device_count(&self) -> Outcome<u32> {
-        let function = symbol(&self.lib.nvmlDeviceGetCount_v2)?;
+        let function = symbol!(self, nvmlDeviceGetCount_v2)?;
         let mut count = 0;
         // SAFETY: writes one number.
         check(unsafe { function(&raw mut count) })?;
@@ -170,7 +185,7 @@ impl Library {
     }
 
     pub(in crate::collect) fn device(&self, index: u32) -> Outcome<Device> {
-        let function = symbol(&self.lib.nvmlDeviceGetHandleByIndex_v2)?;
+        let function = symbol!(self, nvmlDeviceGetHandleByIndex_v2)?;
         let mut device = std::ptr::null_mut();
         // SAFETY: writes one handle.
         check(unsafe { function(index, &raw mut device) })?;
@@ -187,7 +202,7 @@ impl Library {
 
     /// Version of a part of the InfoROM: 0 OEM, 1 ECC, 2 power.
     pub(in crate::collect) fn inforom_version(&self, device: Device, part: u32) -> Outcome<String> {
-        let function = symbol(&self.lib.nvmlDeviceGetInforomVersion)?;
+        let function = symbol!(self, nvmlDeviceGetInforomVersion)?;
         // SAFETY: the function writes at most as many bytes as it is told.
         text(|buffer, length| unsafe { function(device.0, part, buffer, length) })
     }
@@ -234,7 +249,7 @@ impl Library {
 
     /// GPU and memory, percent of the last sampling period.
     pub(in crate::collect) fn utilization(&self, device: Device) -> Outcome<[u32; 2]> {
-        let function = symbol(&self.lib.nvmlDeviceGetUtilizationRates)?;
+        let function = symbol!(self, nvmlDeviceGetUtilizationRates)?;
         let mut rates = raw::nvmlUtilization_t { gpu: 0, memory: 0 };
         // SAFETY: writes one structure of this type.
         check(unsafe { function(device.0, &raw mut rates) })?;
@@ -243,7 +258,7 @@ impl Library {
 
     /// Sessions of the video encoder, their average frames a second and latency, microseconds.
     pub(in crate::collect) fn encoder_sessions(&self, device: Device) -> Outcome<[u32; 3]> {
-        let function = symbol(&self.lib.nvmlDeviceGetEncoderStats)?;
+        let function = symbol!(self, nvmlDeviceGetEncoderStats)?;
         let (mut sessions, mut rate, mut latency) = (0, 0, 0);
         // SAFETY: writes three numbers.
         check(unsafe { function(device.0, &raw mut sessions, &raw mut rate, &raw mut latency) })?;
@@ -252,7 +267,7 @@ impl Library {
 
     /// Sessions that capture the frame buffer.
     pub(in crate::collect) fn capture_sessions(&self, device: Device) -> Outcome<u32> {
-        let function = symbol(&self.lib.nvmlDeviceGetFBCStats)?;
+        let function = symbol!(self, nvmlDeviceGetFBCStats)?;
         let mut stats = raw::nvmlFBCStats_t { sessionsCount: 0, averageFPS: 0, averageLatency: 0 };
         // SAFETY: writes one structure of this type.
         check(unsafe { function(device.0, &raw mut stats) })?;
@@ -261,7 +276,7 @@ impl Library {
 
     /// A GPU's or MIG instance's memory; the first version of the call where the second is unknown.
     pub(in crate::collect) fn memory(&self, device: Device) -> Outcome<Memory> {
-        let second = symbol(&self.lib.nvmlDeviceGetMemoryInfo_v2).and_then(|function| {
+        let second = symbol!(self, nvmlDeviceGetMemoryInfo_v2).and_then(|function| {
             let mut memory = raw::nvmlMemory_v2_t {
                 version: structure_version::<raw::nvmlMemory_v2_t>(2),
                 total: 0,
@@ -278,7 +293,7 @@ impl Library {
             Err(failure) if !failure.is_lost() => {}
             other => return other,
         }
-        let function = symbol(&self.lib.nvmlDeviceGetMemoryInfo)?;
+        let function = symbol!(self, nvmlDeviceGetMemoryInfo)?;
         let mut memory = raw::nvmlMemory_t { total: 0, free: 0, used: 0 };
         // SAFETY: writes one structure of this type.
         check(unsafe { function(device.0, &raw mut memory) })?;
@@ -287,7 +302,7 @@ impl Library {
 
     /// Total, free and used bytes of the window through which the host sees the memory.
     pub(in crate::collect) fn bar1(&self, device: Device) -> Outcome<[u64; 3]> {
-        let function = symbol(&self.lib.nvmlDeviceGetBAR1MemoryInfo)?;
+        let function = symbol!(self, nvmlDeviceGetBAR1MemoryInfo)?;
         let mut memory = raw::nvmlBAR1Memory_t { bar1Total: 0, bar1Free: 0, bar1Used: 0 };
         // SAFETY: writes one structure of this type.
         check(unsafe { function(device.0, &raw mut memory) })?;
@@ -296,7 +311,7 @@ impl Library {
 
     /// The bus id, `00000000:1B:00.0`.
     pub(in crate::collect) fn pci_bus_id(&self, device: Device) -> Outcome<String> {
-        let function = symbol(&self.lib.nvmlDeviceGetPciInfo_v3)?;
+        let function = symbol!(self, nvmlDeviceGetPciInfo_v3)?;
         // SAFETY: a structure of integers and characters, for which zeros are valid.
         let mut info: raw::nvmlPciInfo_t = unsafe { std::mem::zeroed() };
         // SAFETY: writes one structure of this type.
@@ -306,7 +321,7 @@ impl Library {
 
     /// 1 licensed, 0 not; the first feature that is.
     pub(in crate::collect) fn vgpu_license(&self, device: Device) -> Outcome<u32> {
-        let function = symbol(&self.lib.nvmlDeviceGetGridLicensableFeatures_v4)?;
+        let function = symbol!(self, nvmlDeviceGetGridLicensableFeatures_v4)?;
         // SAFETY: a structure of integers and characters, for which zeros are valid.
         let mut features: raw::nvmlGridLicensableFeatures_t = unsafe { std::mem::zeroed() };
         // SAFETY: writes one structure of this type.
@@ -318,7 +333,7 @@ impl Library {
 
     /// Fills in the values of all fields in one call.
     pub(in crate::collect) fn fields(&self, device: Device, fields: &mut [Field]) -> Outcome<()> {
-        let function = symbol(&self.lib.nvmlDeviceGetFieldValues)?;
+        let function = symbol!(self, nvmlDeviceGetFieldValues)?;
         let blank = |f: &Field| raw::nvmlFieldValue_t {
             fieldId: f.id,
             scopeId: f.scope,
@@ -342,7 +357,7 @@ impl Library {
 
     /// The instance at a place of a GPU in MIG mode; [`Failure::NOT_FOUND`] where there is none.
     pub(in crate::collect) fn mig_device(&self, parent: Device, index: u32) -> Outcome<Device> {
-        let function = symbol(&self.lib.nvmlDeviceGetMigDeviceHandleByIndex)?;
+        let function = symbol!(self, nvmlDeviceGetMigDeviceHandleByIndex)?;
         let mut device = std::ptr::null_mut();
         // SAFETY: writes one handle.
         check(unsafe { function(parent.0, index, &raw mut device) })?;
@@ -353,10 +368,10 @@ impl Library {
     pub(in crate::collect) fn processes(&self, device: Device) -> Outcome<Vec<RawProcess>> {
         let mut all = Vec::new();
         for function in [
-            &self.lib.nvmlDeviceGetComputeRunningProcesses_v3,
-            &self.lib.nvmlDeviceGetGraphicsRunningProcesses_v3,
+            symbol!(self, nvmlDeviceGetComputeRunningProcesses_v3),
+            symbol!(self, nvmlDeviceGetGraphicsRunningProcesses_v3),
         ] {
-            let function = symbol(function)?;
+            let function = function?;
             let blank =
                 raw::nvmlProcessInfo_t { pid: 0, usedGpuMemory: 0, gpuInstanceId: 0, computeInstanceId: 0 };
             // SAFETY: writes at most as many structures as it is told, and how many that were.
@@ -376,7 +391,7 @@ impl Library {
         device: Device,
         since: u64,
     ) -> Outcome<Vec<RawUtilization>> {
-        let function = symbol(&self.lib.nvmlDeviceGetProcessUtilization)?;
+        let function = symbol!(self, nvmlDeviceGetProcessUtilization)?;
         let blank = raw::nvmlProcessUtilizationSample_t {
             pid: 0,
             timeStamp: 0,
@@ -406,15 +421,18 @@ impl Library {
 
 impl Drop for Library {
     fn drop(&mut self) {
-        if let Ok(shutdown) = symbol(&self.lib.nvmlShutdown) {
+        if let Ok(shutdown) = symbol!(self, nvmlShutdown) {
             // SAFETY: takes no arguments; no call is in progress, each borrows the library.
             let _ = check(unsafe { shutdown() });
         }
     }
 }
 
-fn symbol<F: Copy>(symbol: &Symbol<F>) -> Outcome<F> {
-    symbol.as_ref().map(|f| *f).map_err(|_| Failure::FUNCTION_NOT_FOUND)
+/// The function of this name, which ends on a zero, of the type that its declaration has.
+fn load<F: Copy>(library: &libloading::Library, name: &str, _: Declaration<F>) -> Outcome<F> {
+    // SAFETY: the type is the one that the crate's declarations, made from `nvml.h`, give this name.
+    let found = unsafe { library.get::<F>(name.as_bytes()) };
+    found.map(|function| *function).map_err(|_| Failure::FUNCTION_NOT_FOUND)
 }
 
 const fn check(code: nvmlReturn_t) -> Outcome<()> {

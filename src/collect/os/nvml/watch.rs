@@ -4,7 +4,7 @@ use std::ffi::c_uint;
 
 use nvml_wrapper_sys::bindings as raw;
 
-use super::{Device, Failure, Library, Outcome, check, symbol};
+use super::{Device, Failure, Library, Outcome, check};
 
 /// A buffer of the library for performance monitor counters; freed by [`Library::free_sample`].
 #[derive(Debug)]
@@ -31,7 +31,7 @@ pub(in crate::collect) struct Event {
 impl Library {
     /// Whether the GPU has performance monitor counters (Hopper and newer).
     pub(in crate::collect) fn has_performance_counters(&self, device: Device) -> bool {
-        let Ok(function) = symbol(&self.lib.nvmlGpmQueryDeviceSupport) else { return false };
+        let Ok(function) = symbol!(self, nvmlGpmQueryDeviceSupport) else { return false };
         let mut support =
             raw::nvmlGpmSupport_t { version: raw::NVML_GPM_SUPPORT_VERSION, isSupportedDevice: 0 };
         // SAFETY: reads and writes one structure of this version.
@@ -39,7 +39,7 @@ impl Library {
     }
 
     pub(in crate::collect) fn new_sample(&self) -> Outcome<Sample> {
-        let function = symbol(&self.lib.nvmlGpmSampleAlloc)?;
+        let function = symbol!(self, nvmlGpmSampleAlloc)?;
         let mut sample = std::ptr::null_mut();
         // SAFETY: writes one pointer, to memory that the library keeps until it is given back.
         check(unsafe { function(&raw mut sample) })?;
@@ -48,7 +48,7 @@ impl Library {
 
     #[expect(clippy::needless_pass_by_value, reason = "it is gone afterwards")]
     pub(in crate::collect) fn free_sample(&self, sample: Sample) {
-        if let Ok(function) = symbol(&self.lib.nvmlGpmSampleFree) {
+        if let Ok(function) = symbol!(self, nvmlGpmSampleFree) {
             // SAFETY: it came from `new_sample` and is not used again.
             let _ = check(unsafe { function(sample.0) });
         }
@@ -63,12 +63,12 @@ impl Library {
     ) -> Outcome<()> {
         match instance {
             None => {
-                let function = symbol(&self.lib.nvmlGpmSampleGet)?;
+                let function = symbol!(self, nvmlGpmSampleGet)?;
                 // SAFETY: writes into memory that the library made for this.
                 check(unsafe { function(device.0, into.0) })
             }
             Some(instance) => {
-                let function = symbol(&self.lib.nvmlGpmMigSampleGet)?;
+                let function = symbol!(self, nvmlGpmMigSampleGet)?;
                 // SAFETY: as above.
                 check(unsafe { function(device.0, instance, into.0) })
             }
@@ -82,7 +82,7 @@ impl Library {
         second: &Sample,
         metrics: &[u32],
     ) -> Outcome<Vec<Option<f64>>> {
-        let function = symbol(&self.lib.nvmlGpmMetricsGet)?;
+        let function = symbol!(self, nvmlGpmMetricsGet)?;
         // SAFETY: a structure of numbers and pointers, for which zeros are valid.
         let mut get: Box<raw::nvmlGpmMetricsGet_t> = unsafe { Box::<_>::new(std::mem::zeroed()) };
         get.version = raw::NVML_GPM_METRICS_GET_VERSION;
@@ -99,7 +99,7 @@ impl Library {
     }
 
     pub(in crate::collect) fn new_event_set(&self) -> Outcome<EventSet> {
-        let function = symbol(&self.lib.nvmlEventSetCreate)?;
+        let function = symbol!(self, nvmlEventSetCreate)?;
         let mut set = std::ptr::null_mut();
         // SAFETY: writes one handle.
         check(unsafe { function(&raw mut set) })?;
@@ -108,14 +108,14 @@ impl Library {
 
     /// Wants to hear of a GPU's critical errors.
     pub(in crate::collect) fn register_xid(&self, device: Device, set: &mut EventSet) -> Outcome<()> {
-        let function = symbol(&self.lib.nvmlDeviceRegisterEvents)?;
+        let function = symbol!(self, nvmlDeviceRegisterEvents)?;
         // SAFETY: two handles and a number.
         check(unsafe { function(device.0, u64::from(raw::nvmlEventTypeXidCriticalError), set.0) })
     }
 
     /// Waits for an event; `None` when none came in time.
     pub(in crate::collect) fn wait(&self, set: &mut EventSet, timeout_ms: u32) -> Outcome<Option<Event>> {
-        let function = symbol(&self.lib.nvmlEventSetWait_v2)?;
+        let function = symbol!(self, nvmlEventSetWait_v2)?;
         let mut data = raw::nvmlEventData_t {
             device: std::ptr::null_mut(),
             eventType: 0,
@@ -135,7 +135,7 @@ impl Library {
 
     #[expect(clippy::needless_pass_by_value, reason = "it is gone afterwards")]
     pub(in crate::collect) fn free_event_set(&self, set: EventSet) {
-        if let Ok(function) = symbol(&self.lib.nvmlEventSetFree) {
+        if let Ok(function) = symbol!(self, nvmlEventSetFree) {
             // SAFETY: it came from `new_event_set` and is not used again.
             let _ = check(unsafe { function(set.0) });
         }
