@@ -21,6 +21,35 @@ fn main() {
     set("OUTRIGGER_BUILD_DATE", Some(build_date()));
     set("OUTRIGGER_RUSTC", rustc());
     set("OUTRIGGER_PLATFORM", Some(platform()));
+    if is_small_build() && brings_own_linker() {
+        // Functions of the same machine code share one copy; nothing here compares addresses of functions.
+        println!("cargo::rustc-link-arg-bins=-Wl,--icf=all");
+    }
+}
+
+/// The profile `dist`, by what sets it apart from all others: it is optimised for size.
+fn is_small_build() -> bool {
+    env::var("OPT_LEVEL").is_ok_and(|level| level == "s")
+}
+
+/// Whether the compiler links with the LLD that it comes with, as Rust's own builds for this platform do since 1.90.
+/// Other linkers do not all know LLD's options.
+fn brings_own_linker() -> bool {
+    println!("cargo::rerun-if-env-changed=CARGO_ENCODED_RUSTFLAGS");
+    let variable = |name| env::var(name).unwrap_or_default();
+    let target = variable("TARGET");
+    let chosen =
+        variable("CARGO_ENCODED_RUSTFLAGS").contains("link") || env::var_os("RUSTC_LINKER").is_some();
+    let lld = sysroot().map(|root| root.join("lib/rustlib").join(&target).join("bin/gcc-ld/ld.lld"));
+    target == "x86_64-unknown-linux-gnu"
+        && target == variable("HOST")
+        && !chosen
+        && lld.is_some_and(|lld| lld.exists())
+}
+
+fn sysroot() -> Option<PathBuf> {
+    let output = Command::new(env::var_os("RUSTC")?).args(["--print", "sysroot"]).output().ok()?;
+    Some(PathBuf::from(String::from_utf8(output.stdout).ok()?.trim()))
 }
 
 fn set(name: &str, value: Option<String>) {
