@@ -2,20 +2,21 @@
 
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 use clap::ArgMatches;
 use hyper::{HeaderMap, Uri};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::healthcheck;
-use crate::http_client::{HttpClient, HttpClientSettings};
+use crate::http_client::{HttpClient, HttpClientSettings, HttpError, Problem};
 use std::process::ExitCode;
 
 /// Largest answer that is read.
 const LARGEST_ANSWER_BYTES: usize = 1 << 30;
 
-/// The body of what the instance at `url` (`http://HOST:PORT`) answers for a path, whatever the status.
+/// The body of what the instance at `url` (`http://HOST:PORT`) answers for a path: JSON with a status of its own, be it an
+/// error. Whatever else is there is no instance, which the error says.
 pub(super) fn get(url: &str, path: &str, patience: Duration) -> anyhow::Result<Vec<u8>> {
     let url: Uri = format!("{}{path}", url.trim_end_matches('/'))
         .parse()
@@ -24,16 +25,53 @@ pub(super) fn get(url: &str, path: &str, patience: Duration) -> anyhow::Result<V
     runtime.block_on(async {
         let client = HttpClient::new(&HttpClientSettings::default());
         let deadline = tokio::time::Instant::now() + patience;
-        let response = client.get(&url, HeaderMap::new(), deadline).await?;
+        let response = client.get(&url, HeaderMap::new(), deadline).await.map_err(|error| match error {
+            HttpError::Call { problem: Problem::Connect(_), .. } => {
+                anyhow!("{error}; is it running there? Another instance is named with --url http://HOST:PORT")
+            }
+            error => error.into(),
+        })?;
+        let (status, kind) = (response.status_text(), response.content_type().to_owned());
+        let is_json = kind.split(';').next().is_some_and(|kind| kind.trim() == "application/json");
+        let is_good = response.status().is_success();
         let (mut body, mut room) = (Vec::new(), LARGEST_ANSWER_BYTES);
         let mut may_grow = |bytes: usize| {
             let rest = room.checked_sub(bytes);
             room = rest.unwrap_or(0);
             rest.is_some()
         };
-        response.read(&mut body, &mut may_grow).await?;
-        Ok(body)
+        response.read(&mut body, &mut may_grow).await.with_context(|| format!("Get \"{url}\""))?;
+        // A good answer is read by who asked; it may be large.
+        if is_json && (is_good || serde_json::from_slice::<Status>(&body).is_ok()) {
+            return Ok(body);
+        }
+        bail!(stranger(&url, &status, &kind))
     })
+}
+
+/// What every answer of Prometheus's API has.
+#[derive(Deserialize)]
+struct Status {
+    #[serde(rename = "status")]
+    _status: String,
+}
+
+/// What is said of an answer that no API of Prometheus's gives.
+fn stranger(url: &Uri, status: &str, kind: &str) -> String {
+    let kind = if kind.is_empty() { "no Content-Type" } else { kind };
+    let authority = url.authority().map_or("HOST:PORT", hyper::http::uri::Authority::as_str);
+    let to_do = match status.split(' ').next() {
+        Some("401" | "403") => "it asks for credentials, and none are sent".to_owned(),
+        _ => format!(
+            "--url is to be the address of an outrigger or a Prometheus, with the path that it serves below, if any: \
+             http://{authority}/PREFIX"
+        ),
+    };
+    format!(
+        "Get \"{url}\": {} ({}) came, not JSON of Prometheus's API; {to_do}",
+        plain(status.trim()),
+        plain(kind)
+    )
 }
 
 /// What an answer of the API holds.

@@ -181,6 +181,25 @@ impl EventLog {
         Ok(posted)
     }
 
+    /// Takes an event back; false where none has this id. What it added to the measures goes from what is true, as with a
+    /// correction. Blocks until the store has it.
+    ///
+    /// # Errors
+    /// What is wrong with the store.
+    pub fn delete(&self, id: &str, now: Timestamp) -> Result<bool, StoreError> {
+        let _turn = self.0.posting.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = self.state().clone();
+        let Some(event) = before.events.get(id) else { return Ok(false) };
+        let mut change = Change::new(&before, now);
+        change.count((event.service.clone(), event.environment.clone()), Some(event), None);
+        let (events, tallies) = change.into_parts();
+        self.keep(&events, &BTreeSet::from([id.to_owned()]), &tallies)?;
+        let mut state = self.state();
+        state.events.remove(id);
+        state.tallies.extend(tallies);
+        Ok(true)
+    }
+
     fn keep(
         &self,
         events: &BTreeMap<String, Arc<Event>>,

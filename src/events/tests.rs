@@ -151,6 +151,25 @@ fn corrections_never_let_a_counter_fall() {
 }
 
 #[test]
+fn an_event_that_is_deleted_is_gone_and_counts_no_more() {
+    let store = store();
+    let log = open(&store);
+    post(&log, DEPLOYMENT, at(0)).expect("taken");
+    let incident = r#"{"id": "i", "type": "incident", "service": "s", "time": 1700000000}"#;
+    post(&log, incident, at(0)).expect("taken");
+    assert!(log.delete("d1", at(1)).expect("kept") && log.delete("i", at(1)).expect("kept"));
+    assert!(!log.delete("d1", at(1)).expect("kept") && !log.delete("", at(1)).expect("kept"));
+    for log in [&log, &open(&store)] {
+        assert!(log.list(&EventFilter { limit: 10, ..EventFilter::default() }).is_empty());
+        // Counters do not fall, but wait; an incident that was none goes on no more.
+        assert!(figures(log, "success").ends_with(" 1.0"));
+        assert_eq!(figures(log, "incident_start"), "");
+    }
+    post(&log, DEPLOYMENT, at(2)).expect("taken");
+    assert!(figures(&log, "success").ends_with(" 1.0"), "{}", figures(&log, "success"));
+}
+
+#[test]
 fn a_new_series_is_zero_before_it_counts() {
     let store = store();
     let log = EventLog::open(&store, || at(89));

@@ -141,8 +141,7 @@ impl Notifier {
 
     /// Brings those metrics up to date that nothing else does; to be called before they are read.
     pub fn measure(&self) {
-        let active = i64::try_from(self.alertmanagers().active.len()).unwrap_or(i64::MAX);
-        self.context.metrics.get().alertmanagers.set(active);
+        self.context.metrics.set_alertmanagers(self.alertmanagers().active.len());
     }
 
     /// Whether firing alerts are to be resolved when the program ends.

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::{EncodeLabel as _, EncodeLabelSet, LabelSetEncoder};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -35,9 +35,21 @@ pub(super) struct Inner {
     failing: Mutex<BTreeMap<String, String>>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct ToAlertmanager {
     pub(super) alertmanager: String,
+}
+
+/// Nobody, whose series has no label: what is there while there is no Alertmanager, as in Prometheus.
+const NOBODY: ToAlertmanager = ToAlertmanager { alertmanager: String::new() };
+
+impl EncodeLabelSet for ToAlertmanager {
+    fn encode(&self, encoder: &mut LabelSetEncoder<'_>) -> Result<(), std::fmt::Error> {
+        match self.alertmanager.as_str() {
+            "" => Ok(()),
+            url => ("alertmanager", url).encode(encoder.encode_label()),
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -141,6 +153,20 @@ impl NotifyMetrics {
         );
     }
 
+    /// So many Alertmanagers are told.
+    pub(super) fn set_alertmanagers(&self, active: usize) {
+        let m = &*self.0;
+        m.alertmanagers.set(i64::try_from(active).unwrap_or(i64::MAX));
+        if active == 0 {
+            // Made where they are not there.
+            drop(m.dropped.get_or_create(&NOBODY));
+            drop(m.queue_length.get_or_create(&NOBODY));
+        } else {
+            m.dropped.remove(&NOBODY);
+            m.queue_length.remove(&NOBODY);
+        }
+    }
+
     pub(super) fn get(&self) -> &Inner {
         &self.0
     }
@@ -171,5 +197,41 @@ impl NotifyMetrics {
         m.dropped.remove(&labels);
         m.latency.remove(&labels);
         m.queue_length.remove(&labels);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use prometheus_client::encoding::text::encode;
+
+    use super::*;
+
+    #[test]
+    fn the_families_are_there_without_an_alertmanager() {
+        let (metrics, mut registry) = (NotifyMetrics::default(), Registry::default());
+        metrics.register(&mut registry);
+        let shown = || {
+            let mut text = String::new();
+            encode(&mut text, &registry).expect("written");
+            let of_prometheus = text.lines().filter(|line| line.starts_with("prometheus_"));
+            of_prometheus.map(|line| line.replace("{}", "")).collect::<Vec<_>>()
+        };
+        metrics.set_alertmanagers(0);
+        for line in [
+            "prometheus_notifications_alertmanagers_discovered 0",
+            "prometheus_notifications_dropped_total 0",
+            "prometheus_notifications_queue_capacity 0",
+            "prometheus_notifications_queue_length 0",
+        ] {
+            assert!(shown().iter().any(|shown| shown == line), "{line}: {:#?}", shown());
+        }
+        let url = ToAlertmanager { alertmanager: "http://a".to_owned() };
+        metrics.get().dropped.get_or_create(&url).inc();
+        metrics.set_alertmanagers(1);
+        let dropped: Vec<String> = shown().into_iter().filter(|line| line.contains("_dropped_")).collect();
+        assert_eq!(dropped, ["prometheus_notifications_dropped_total{alertmanager=\"http://a\"} 1"]);
+        metrics.forget_alertmanager("http://a");
+        metrics.set_alertmanagers(0);
+        assert!(shown().contains(&"prometheus_notifications_dropped_total 0".to_owned()), "{:#?}", shown());
     }
 }

@@ -40,6 +40,8 @@ pub struct Group {
 struct GroupState {
     last_evaluation: Option<Timestamp>,
     evaluation_time: Duration,
+    rules_time: Duration,
+    restore_time: Duration,
     samples: usize,
 }
 
@@ -118,6 +120,16 @@ impl Group {
         self.state().evaluation_time
     }
 
+    /// How long its rules took in the last evaluation, together.
+    pub fn rules_time(&self) -> Duration {
+        self.state().rules_time
+    }
+
+    /// How long it took to take over its alerts at the start of the program.
+    pub fn restore_time(&self) -> Duration {
+        self.state().restore_time
+    }
+
     /// Samples that the last evaluation gave.
     pub fn last_samples(&self) -> usize {
         self.state().samples
@@ -180,6 +192,7 @@ impl Group {
 
     /// Takes over what was saved, at the start of the program.
     pub(super) fn restore(&self, saved: &mut Saved, now: Timestamp, timing: &AlertTiming) {
+        let begun = Instant::now();
         let evaluated_at = saved.evaluated_at(&self.key);
         let too_long = evaluated_at.is_none_or(|at| now.since(at) > timing.outage_tolerance);
         let mut restored = 0;
@@ -213,6 +226,7 @@ impl Group {
             progress.restored_at = Some(now);
             info!(group = &*self.key, alerts = restored, "Alerts restored");
         }
+        self.state().restore_time = begun.elapsed();
     }
 
     /// Evaluates all rules at `at`; `now` is the clock's instant. Blocks.
@@ -237,10 +251,11 @@ impl Group {
             metrics,
         };
         let mut view = View::new(context.storage.queryable(), how.query_at());
-        let (mut to_send, mut samples, mut failed) = (Vec::new(), 0, 0);
+        let (mut to_send, mut samples, mut failed, mut rules_time) = (Vec::new(), 0, 0, Duration::ZERO);
         for rule in &self.rules {
             let mut outcome = rule.evaluate(&view, context, &how);
             metrics.rule_evaluated(outcome.duration);
+            rules_time += outcome.duration;
             failed += u64::from(outcome.failed);
             samples += outcome.returned;
             to_send.append(&mut outcome.to_send);
@@ -255,7 +270,17 @@ impl Group {
             (context.notify)(to_send);
         }
         let took = begun.elapsed();
-        *self.state() = GroupState { last_evaluation: Some(at), evaluation_time: took, samples };
+        {
+            let mut state = self.state();
+            let restore_time = state.restore_time;
+            *state = GroupState {
+                last_evaluation: Some(at),
+                evaluation_time: took,
+                rules_time,
+                restore_time,
+                samples,
+            };
+        }
         metrics.group_evaluated(self, took, self.rules.len() as u64, failed);
     }
 

@@ -243,6 +243,18 @@ const GROUP_FIGURES: &[GroupFigure] = &[
         both: std::ops::Add::add,
     },
     GroupFigure {
+        name: "prometheus_rule_group_last_restore_duration_seconds",
+        help: "How long it took to take over the group's alerts when the program started",
+        get: |group| group.restore_time().as_secs_f64(),
+        both: std::ops::Add::add,
+    },
+    GroupFigure {
+        name: "prometheus_rule_group_last_rule_duration_sum_seconds",
+        help: "How long the group's rules took in its last evaluation, together",
+        get: |group| group.rules_time().as_secs_f64(),
+        both: std::ops::Add::add,
+    },
+    GroupFigure {
         name: "prometheus_rule_group_rules",
         help: "Rules of the group",
         get: |group| group.rules().len() as f64,
@@ -367,6 +379,11 @@ mod tests {
             metrics.group_evaluated(group, SECOND, 3, failed);
         }
         let lines = shown();
+        // Each of Prometheus's figures of a group, of a file's and of those that ship.
+        for figure in GROUP_FIGURES {
+            let of_figure = lines.iter().filter(|line| line.starts_with(&format!("{}{{", figure.name)));
+            assert_eq!(of_figure.count(), 2, "{}: {lines:#?}", figure.name);
+        }
         for line in [
             "prometheus_rule_group_iterations_total{rule_group=\"builtin\"} 2".to_owned(),
             "prometheus_rule_evaluations_total{rule_group=\"builtin\"} 6".to_owned(),

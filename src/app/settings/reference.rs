@@ -228,8 +228,9 @@ handed out again every minute (`rules.alert.resend_delay`).
 
 With `storage.path` alerts outlive the program, whatever their `for`: `activeAt`, when they fired, what was sent. After an
 outage of up to an hour (`rules.alert.for_outage_tolerance`) a pending alert goes on with its true age, the outage
-included; after a longer one it begins anew. Where Prometheus adds a grace period of ten minutes, none is added here unless
-`rules.alert.for_grace_period` says so. A firing alert goes on after any outage; that its condition is missing counts from the second evaluation on, and not
+included; after a longer one it begins anew. Prometheus has such alerts wait for ten minutes after a start, and forgets the age
+of those whose `for` is shorter. Here none waits unless `rules.alert.for_grace_period` says so: what is pending has to hold at the
+first evaluation after the start in any case, and an alert that was due during the outage is late enough. A firing alert goes on after any outage; that its condition is missing counts from the second evaluation on, and not
 before a scrape interval (five minutes at most) has passed.
 ";
 

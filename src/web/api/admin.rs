@@ -2,6 +2,7 @@
 //!
 //! Source: Prometheus documentation, "TSDB Admin APIs".
 
+use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -28,7 +29,7 @@ pub(super) async fn delete_series(State(api): State<Arc<Api>>, request: Request<
         let from = params.time("start")?.unwrap_or(Timestamp::from_millis(i64::MIN));
         let to = params.time("end")?.unwrap_or(Timestamp::from_millis(i64::MAX));
         let sets = params.matcher_sets().map_err(|why| invalid("match[]", &why))?;
-        api.store.delete_series(&sets, from, to).map_err(|error| Failure::internal(error.to_string()))
+        api.store.delete_series(&sets, from, to).map_err(|error| Failure::of_store(&error))
     };
     match tokio::task::spawn_blocking(work).await {
         Ok(Ok(_)) => StatusCode::NO_CONTENT.into_response(),
@@ -54,13 +55,19 @@ pub(super) async fn snapshot(State(api): State<Arc<Api>>, request: Request<Body>
         return Failure::internal("the history lives in memory only (storage.path is not set)")
             .into_response();
     };
-    let name = format!("{}", (api.now)().as_millis());
+    let name = snapshot_name((api.now)(), RandomState::new().hash_one(0_u8));
     let folder = path.join("snapshots").join(&name);
     match tokio::task::spawn_blocking(move || api.store.snapshot(&folder)).await {
         Ok(Ok(_)) => success(&json!({ "name": name })),
-        Ok(Err(error)) => Failure::internal(error.to_string()).into_response(),
+        Ok(Err(error)) => Failure::of_store(&error).into_response(),
         Err(error) => Failure::internal(error.to_string()).into_response(),
     }
+}
+
+/// As Prometheus names its own, so that they sort by time: Go's `20060102T150405Z0700`, and 63 bits that nobody foresees.
+fn snapshot_name(now: Timestamp, random: u64) -> String {
+    let at = jiff::Timestamp::from_millisecond(now.as_millis()).unwrap_or(jiff::Timestamp::MAX);
+    format!("{}-{:016x}", at.strftime("%Y%m%dT%H%M%SZ"), random >> 1)
 }
 
 async fn allowed(api: &Api, request: Request<Body>) -> Result<Params, Failure> {
@@ -68,4 +75,16 @@ async fn allowed(api: &Api, request: Request<Body>) -> Result<Params, Failure> {
         return Err(Failure::new(FailureKind::Unavailable, "admin APIs disabled"));
     }
     Params::read(request, &api.forms).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn snapshots_are_named_as_prometheus_names_them() {
+        let at = Timestamp::from_millis(1_767_225_599_999);
+        assert_eq!(snapshot_name(at, u64::MAX), "20251231T235959Z-7fffffffffffffff");
+        assert_eq!(snapshot_name(Timestamp::default(), 5), "19700101T000000Z-0000000000000002");
+    }
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use axum::body::Body;
+use axum::http::request::Parts;
 use axum::http::{Request, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
@@ -18,12 +19,7 @@ const LIMITS: BodyLimits = BodyLimits { bytes: 1 << 20, timeout: Duration::from_
 
 /// The JSON of a call; the error is the answer.
 pub(super) async fn json_body(api: &Api, request: Request<Body>) -> Result<Bytes, Response> {
-    let (head, mut body) = request.into_parts();
-    // Read in any case: the connection goes on.
-    let body = body::read(&mut body, LIMITS).await?;
-    if is_foreign(&head.headers, &head.uri, &api.facts.external_url) {
-        return Err(text(StatusCode::FORBIDDEN, "pages of other origins may change nothing here\n"));
-    }
+    let (head, body) = own_body(api, request).await?;
     // A form of any page could send the other types.
     let kind =
         head.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
@@ -33,6 +29,22 @@ pub(super) async fn json_body(api: &Api, request: Request<Body>) -> Result<Bytes
         return Err(Failure::new(FailureKind::BadData, why).into_response());
     }
     Ok(body)
+}
+
+/// Of a call that says all in its path; the error is the answer.
+pub(super) async fn no_body(api: &Api, request: Request<Body>) -> Result<(), Response> {
+    own_body(api, request).await.map(drop)
+}
+
+/// Head and body of a call that no other page has sent.
+async fn own_body(api: &Api, request: Request<Body>) -> Result<(Parts, Bytes), Response> {
+    let (head, mut body) = request.into_parts();
+    // Read in any case: the connection goes on.
+    let body = body::read(&mut body, LIMITS).await?;
+    if is_foreign(&head.headers, &head.uri, &api.facts.external_url) {
+        return Err(text(StatusCode::FORBIDDEN, "pages of other origins may change nothing here\n"));
+    }
+    Ok((head, body))
 }
 
 /// Changes something on a blocking thread, and goes on when the client leaves.

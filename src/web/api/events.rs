@@ -1,16 +1,16 @@
-//! `events`: deployments, incidents and others, posted and listed. This program's own.
+//! `events`: deployments, incidents and others, posted, listed and deleted. This program's own.
 
 use std::io::Write;
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::State;
-use axum::http::Request;
-use axum::response::Response;
+use axum::extract::{Path, State};
+use axum::http::{Request, StatusCode};
+use axum::response::{IntoResponse as _, Response};
 
 use super::json::write_json;
 use super::params::invalid;
-use super::reply::{Failure, Remarks, WriteData, success};
+use super::reply::{Failure, FailureKind, Remarks, WriteData, success};
 use super::{Api, change, respond};
 use crate::events::{EventFilter, PostError};
 
@@ -64,7 +64,31 @@ pub(super) async fn post(State(api): State<Arc<Api>>, request: Request<Body>) ->
         match api.events.post(&body, (api.now)()) {
             Ok(posted) => Ok(success(&posted)),
             Err(PostError::Wrong(error)) => Err(Failure::bad_data(error.to_string())),
-            Err(PostError::Store(error)) => Err(Failure::internal(error.to_string())),
+            Err(PostError::Store(error)) => Err(Failure::of_store(&error)),
+        }
+    })
+    .await
+}
+
+/// `DELETE /api/v1/events/ID`
+pub(super) async fn delete(
+    State(api): State<Arc<Api>>,
+    Path(id): Path<String>,
+    request: Request<Body>,
+) -> Response {
+    if let Err(refusal) = change::no_body(&api, request).await {
+        return refusal;
+    }
+    let turn = match api.turn().await {
+        Ok(turn) => turn,
+        Err(failure) => return failure.into_response(),
+    };
+    change::work(move || {
+        let _turn = turn;
+        match api.events.delete(&id, (api.now)()) {
+            Ok(true) => Ok(StatusCode::NO_CONTENT.into_response()),
+            Ok(false) => Err(Failure::new(FailureKind::NotFound, format!("no event has the id {id:?}"))),
+            Err(error) => Err(Failure::of_store(&error)),
         }
     })
     .await

@@ -156,6 +156,7 @@ pub(super) fn router<S: Clone + Send + Sync + 'static>(api: Arc<Api>) -> Router<
         .route("/api/v1/alerts/unack", on(post, acknowledge::take_back))
         .route("/api/v1/health", on(get, health::health))
         .route("/api/v1/events", on(get, events::list).on(MethodFilter::POST, events::post))
+        .route("/api/v1/events/{id}", on(MethodFilter::DELETE.or(MethodFilter::OPTIONS), events::delete))
         .route("/api/v1/slos", on(get, slos::slos))
         .route("/api/v1/scorecard", on(get, scorecard::scorecard))
         .route("/api/v1/alertmanagers", on(get, status::alertmanagers))

@@ -19,6 +19,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::json::{write_json, write_text};
 use crate::expose::ContentEncoding;
+use crate::store::StoreError;
 
 /// Size of a piece of an answer. What fits into one is sent with its length.
 const PIECE_BYTES: usize = 64 << 10;
@@ -37,10 +38,14 @@ pub(super) enum FailureKind {
     Timeout,
     /// The client left: 499.
     Canceled,
+    /// There is no such thing: 404.
+    NotFound,
     /// Something else is wrong with us: 500.
     Internal,
     /// Not switched on: 500.
     Unavailable,
+    /// Not at present, such as while the disk is full: 503.
+    Paused,
 }
 
 impl FailureKind {
@@ -50,8 +55,9 @@ impl FailureKind {
             Self::Execution => "execution",
             Self::Timeout => "timeout",
             Self::Canceled => "canceled",
+            Self::NotFound => "not_found",
             Self::Internal => "internal",
-            Self::Unavailable => "unavailable",
+            Self::Unavailable | Self::Paused => "unavailable",
         }
     }
 
@@ -59,9 +65,10 @@ impl FailureKind {
         match self {
             Self::BadData => StatusCode::BAD_REQUEST,
             Self::Execution => StatusCode::UNPROCESSABLE_ENTITY,
-            Self::Timeout => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Timeout | Self::Paused => StatusCode::SERVICE_UNAVAILABLE,
             // nginx's code, which Prometheus took over; there is no standard one.
             Self::Canceled => StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST),
+            Self::NotFound => StatusCode::NOT_FOUND,
             Self::Internal | Self::Unavailable => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -85,6 +92,15 @@ impl Failure {
 
     pub(super) fn internal(message: impl Into<String>) -> Self {
         Self::new(FailureKind::Internal, message)
+    }
+
+    /// What the store refuses.
+    pub(super) fn of_store(error: &StoreError) -> Self {
+        let kind = match error {
+            StoreError::Paused(_) => FailureKind::Paused,
+            _ => FailureKind::Internal,
+        };
+        Self::new(kind, error.to_string())
     }
 
     pub(super) fn into_response(self) -> Response {
@@ -286,6 +302,13 @@ mod tests {
 
     async fn body(response: Response) -> Vec<u8> {
         axum::body::to_bytes(response.into_body(), usize::MAX).await.unwrap().to_vec()
+    }
+
+    #[test]
+    fn a_store_that_cannot_be_written_at_present_is_no_error_of_ours() {
+        let status = |error: &StoreError| Failure::of_store(error).into_response().status().as_u16();
+        assert_eq!(status(&StoreError::Paused("no space left".to_owned())), 503);
+        assert_eq!(status(&StoreError::Closed), 500);
     }
 
     #[tokio::test]

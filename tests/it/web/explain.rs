@@ -97,10 +97,16 @@ async fn who_does_not_answer_as_prometheus_does_is_named() {
     let page = start(config(), super::state()).await;
     let told = explain(format!("http://{}", page.address()), &["High"]).await;
     let error = String::from_utf8_lossy(&told.stderr).into_owned();
-    assert!(told.status.code() == Some(1) && error.contains("not that of a Prometheus API"), "{error}");
+    assert!(told.status.code() == Some(1) && error.contains("/api/v1/rules?"), "{error}");
+    assert!(
+        error.contains("404 Not Found (text/plain") && error.contains("not JSON of Prometheus's API"),
+        "{error}"
+    );
+    assert!(error.contains("--url is to be the address"), "{error}");
     let address = page.address();
     page.stop().await.unwrap();
     let told = explain(format!("http://{address}"), &["High"]).await;
     let error = String::from_utf8_lossy(&told.stderr);
-    assert!(told.status.code() == Some(1) && error.contains("onnect"), "{error}");
+    assert!(told.status.code() == Some(1) && error.contains("connection refused"), "{error}");
+    assert!(error.contains("is it running there? Another instance is named with --url"), "{error}");
 }

@@ -90,6 +90,27 @@ async fn events_are_posted_and_listed() {
 }
 
 #[tokio::test]
+async fn events_are_deleted() {
+    let server = start(config(), api_state()).await;
+    post(&server, "/api/v1/events", JSON, r#"{"id": "a/b c", "type": "note"}"#).await;
+    let path = "/api/v1/events/a%2Fb%20c";
+    for (path, headers, status, part) in [
+        (path, "Origin: http://evil.example\r\n", 403, "other origins"),
+        (path, "Sec-Fetch-Site: cross-site\r\n", 403, "other origins"),
+        ("/api/v1/events/b", "", 404, r#""errorType":"not_found","error":"no event has the id "b""#),
+        ("/api/v1/events", "", 405, ""),
+        (path, "Origin: http://x\r\n", 204, ""),
+        (path, "", 404, "a/b c"),
+    ] {
+        let request = format!("DELETE {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{headers}\r\n");
+        let reply = server.send(request).await;
+        let said = reply.text().replace("\\\"", "\"");
+        assert!(reply.status == status && said.contains(part), "{path} {headers}: {} {said}", reply.status);
+    }
+    assert_eq!(data(&server.get("/api/v1/events").await), json!({"events": []}));
+}
+
+#[tokio::test]
 async fn alerts_are_acknowledged_and_shown_with_it_when_asked() {
     let (server, manager) = server().await;
     let ack = |body: &'static str| post(&server, "/api/v1/alerts/ack", JSON, body);

@@ -27,7 +27,7 @@ pub(super) const ROWS: &[Row] = &[
         "DURATION",
         Reload,
         one!(rules.timing.grace_period, duration, shown_duration),
-        "How long a restored pending alert waits at least before it fires, where its `for` is not shorter. Prometheus: 10m.",
+        "How long a restored pending alert waits at least before it fires, where its `for` is not shorter. Prometheus: 10m, but it forgets the age of alerts with a shorter `for`; here every alert keeps its age, and none is told late.",
     ),
     row(
         "",
