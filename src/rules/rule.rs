@@ -457,6 +457,10 @@ impl RuleState {
         self.last_evaluation = Some(evaluation.at);
         self.evaluation_time = evaluation.duration;
         self.total_time += evaluation.duration;
+        // No more room than is needed: there may be thousands of rules.
+        if self.evaluations.capacity() == 0 {
+            self.evaluations.reserve_exact(REMEMBERED);
+        }
         if self.evaluations.len() >= REMEMBERED {
             self.evaluations.pop_front();
         }

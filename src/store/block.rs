@@ -1,22 +1,27 @@
-//! The raw tails of up to 512 series of one source that share their instants.
+//! The tails of up to 512 series of one source that share their instants.
 //!
 //! A *tick* adds one instant and, for each series, a value or a gap. A series that stays as it is costs nothing. A
 //! series with instants of its own keeps them beside its values.
 //!
-//! Invariants: instants of ticks rise strictly; a raw column is as long as there are instants; `Slot::last` is the
+//! Invariants: instants of ticks rise strictly; a tail of changes has as many values as there are instants; `Slot::last` is the
 //! value at the last tick (a gap where there is none), also after the tail has been sealed, since the next tick's log
 //! entry says only what has changed.
 
 use super::bytes::{Reader, put_signed, put_varint};
 use super::bytes::{unzigzag, zigzag};
 use super::column::ABSENT_BITS;
+use super::tail::Changes;
 use crate::model::{STALE_NAN_BITS, Samples};
 
 /// Most series of a block.
 pub(super) const SLOTS: usize = 512;
 
-/// Ticks after which a block is sealed.
-pub(super) const TICKS: usize = 120;
+/// Ticks after which a block is sealed. Longer columns take fewer bytes a sample, in tails that take few bytes anyway; but
+/// until then the log grows, and one page is the least that a query reads.
+pub(super) const TICKS: usize = 240;
+
+/// The same in samples of a series with instants of its own, which take 16 bytes each.
+const OWN_SAMPLES: usize = 120;
 
 /// A slot without a series.
 pub(super) const FREE: u32 = u32::MAX;
@@ -31,7 +36,7 @@ pub(super) enum Tail {
     /// Gaps before tick `from`, then always the slot's last value.
     Run { from: u16 },
     /// A value a tick.
-    Raw(Vec<u64>),
+    Changes(Changes),
     /// Instants of its own.
     Own(Box<OwnTail>),
 }
@@ -62,7 +67,7 @@ impl Slot {
     fn is_empty(&self, ticks: usize) -> bool {
         match &self.tail {
             Tail::Run { from } => self.last == MISSING || usize::from(*from) >= ticks,
-            Tail::Raw(values) => values.iter().all(|v| *v == MISSING),
+            Tail::Changes(changes) => changes.samples() == 0,
             Tail::Own(own) => own.values.is_empty(),
         }
     }
@@ -150,7 +155,7 @@ impl Block {
     pub(super) fn newest_ms(&self) -> Option<i64> {
         let own = self.slots.iter().filter_map(|slot| match &slot.tail {
             Tail::Own(own) => own.instants.last().copied(),
-            Tail::Run { .. } | Tail::Raw(_) => None,
+            Tail::Run { .. } | Tail::Changes(_) => None,
         });
         let sealed = (self.sealed_ms != i64::MIN).then_some(self.sealed_ms);
         own.chain(self.ticks.last().copied()).chain(sealed).max()
@@ -162,8 +167,8 @@ impl Block {
 
     pub(super) fn is_due(&self) -> bool {
         self.ticks.len() >= self.due_ticks
-            || self.own_samples >= SLOTS * TICKS
-            || self.slots.iter().any(|s| matches!(&s.tail, Tail::Own(own) if own.values.len() >= TICKS))
+            || self.own_samples >= SLOTS * OWN_SAMPLES
+            || self.slots.iter().any(|s| matches!(&s.tail, Tail::Own(own) if own.values.len() >= OWN_SAMPLES))
     }
 
     /// A sample with an instant of its own; the caller has checked the order.
@@ -202,14 +207,10 @@ impl Block {
                     *from = u16::try_from(before).unwrap_or(u16::MAX);
                 }
                 Tail::Run { from } => {
-                    let mut raw =
-                        Vec::with_capacity((before + 1).next_power_of_two().clamp(8, TICKS.max(before + 1)));
-                    raw.resize(usize::from(*from).min(before), MISSING);
-                    raw.resize(before, slot.last);
-                    raw.push(*value);
-                    slot.tail = Tail::Raw(raw);
+                    let values = run(usize::from(*from), before, slot.last).chain([*value]);
+                    slot.tail = Tail::Changes(Changes::new(values));
                 }
-                Tail::Raw(raw) => raw.push(*value),
+                Tail::Changes(changes) => changes.push(slot.last, *value),
                 Tail::Own(own) if *value != MISSING => {
                     own.instants.push(at_ms);
                     own.values.push(f64::from_bits(*value));
@@ -235,7 +236,7 @@ impl Block {
                 let ticks = self.ticks.get(usize::from(*from)..).unwrap_or_default();
                 ticks.iter().for_each(|at| keep(*at, slot.last));
             }
-            Tail::Raw(values) => self.ticks.iter().zip(values).for_each(|(at, v)| keep(*at, *v)),
+            Tail::Changes(changes) => self.ticks.iter().zip(changes.iter()).for_each(|(at, v)| keep(*at, v)),
             Tail::Own(own) => own.instants.iter().zip(&own.values).for_each(|(at, v)| keep(*at, v.to_bits())),
         }
         samples
@@ -248,7 +249,7 @@ impl Block {
             Tail::Own(own) => {
                 (own.instants.last() == Some(&at_ms)).then(|| own.values.last().map(|v| v.to_bits()))?
             }
-            Tail::Run { .. } | Tail::Raw(_) => (self.ticks.last() == Some(&at_ms)).then_some(slot.last),
+            Tail::Run { .. } | Tail::Changes(_) => (self.ticks.last() == Some(&at_ms)).then_some(slot.last),
         }
     }
 
@@ -261,7 +262,11 @@ impl Block {
                 values.resize(self.ticks.len(), f64::from_bits(slot.last));
                 Some(values)
             }
-            Tail::Raw(values) => Some(values.iter().map(|v| f64::from_bits(*v)).collect()),
+            Tail::Changes(changes) => {
+                let mut values = Vec::with_capacity(self.ticks.len());
+                values.extend(changes.iter().map(f64::from_bits));
+                Some(values)
+            }
             Tail::Own(_) => None,
         }
     }
@@ -276,8 +281,8 @@ impl Block {
         for (at, slot) in self.slots.iter_mut().enumerate() {
             match &mut slot.tail {
                 Tail::Run { from } => *from = from.saturating_sub(u16::try_from(ticks).unwrap_or(u16::MAX)),
-                Tail::Raw(_) if left == 0 => slot.tail = Tail::Run { from: 0 },
-                Tail::Raw(values) => drop(values.drain(..ticks.min(values.len()))),
+                Tail::Changes(_) if left == 0 => slot.tail = Tail::Run { from: 0 },
+                Tail::Changes(changes) => changes.drop_first(ticks),
                 Tail::Own(own) => {
                     let gone = sealed.own.get(at).copied().unwrap_or(0).min(own.values.len());
                     own.instants.drain(..gone);
@@ -299,12 +304,9 @@ impl Block {
         for slot in &mut self.slots {
             if let Tail::Run { from } = slot.tail {
                 let from = usize::from(from);
-                slot.tail = if slot.last == MISSING || from >= ticks {
-                    Tail::Run { from: 0 }
-                } else {
-                    let mut raw = vec![MISSING; from];
-                    raw.resize(ticks, slot.last);
-                    Tail::Raw(raw)
+                slot.tail = match slot.last == MISSING || from >= ticks {
+                    true => Tail::Run { from: 0 },
+                    false => Tail::Changes(Changes::new(run(from, ticks, slot.last))),
                 };
             }
             slot.last = MISSING;
@@ -315,7 +317,7 @@ impl Block {
     pub(super) fn extent(&self) -> SealedExtent {
         let own = |slot: &Slot| match &slot.tail {
             Tail::Own(own) => own.values.len(),
-            Tail::Run { .. } | Tail::Raw(_) => 0,
+            Tail::Run { .. } | Tail::Changes(_) => 0,
         };
         SealedExtent { ticks: self.ticks.len(), own: self.slots.iter().map(own).collect() }
     }
@@ -341,7 +343,7 @@ impl Block {
         let of = |slot: &Slot| match &slot.tail {
             Tail::Run { .. } if slot.last == MISSING => 0,
             Tail::Run { from } => ticks.saturating_sub(usize::from(*from)),
-            Tail::Raw(values) => values.iter().filter(|v| **v != MISSING).count(),
+            Tail::Changes(changes) => usize::from(changes.samples()),
             Tail::Own(own) => own.values.len(),
         };
         self.slots.iter().map(|slot| of(slot) as u64).sum()
@@ -369,15 +371,20 @@ fn own_tail<'a>(ticks: &[i64], slot: &'a mut Slot) -> Option<&'a mut OwnTail> {
             Tail::Run { from } => {
                 ticks.iter().skip(usize::from(*from)).for_each(|at| keep(at, slot.last));
             }
-            Tail::Raw(values) => ticks.iter().zip(values).for_each(|(at, v)| keep(at, *v)),
+            Tail::Changes(changes) => ticks.iter().zip(changes.iter()).for_each(|(at, v)| keep(at, v)),
             Tail::Own(_) => {}
         }
         slot.tail = Tail::Own(Box::new(own));
     }
     match &mut slot.tail {
         Tail::Own(own) => Some(own),
-        Tail::Run { .. } | Tail::Raw(_) => None,
+        Tail::Run { .. } | Tail::Changes(_) => None,
     }
+}
+
+/// A value a tick: gaps before tick `from`, then `value`.
+fn run(from: usize, ticks: usize, value: u64) -> impl Iterator<Item = u64> {
+    (0..ticks).map(move |tick| if tick < from { MISSING } else { value })
 }
 
 // A value in the log, relative to the one before it.

@@ -183,7 +183,7 @@ impl Store {
     }
 
     /// Which series are kept for [`StoreConfig::retention_selected`]: those that fit all matchers of any set. What a
-    /// series got before it was selected keeps its shorter time. In force within half an hour of ticks.
+    /// series got before it was selected keeps its shorter time. In force within an hour of ticks every 15 seconds.
     pub fn set_selected(&self, matcher_sets: Vec<Vec<Matcher>>) {
         self.0.head_mut().series.set_selected(matcher_sets);
     }

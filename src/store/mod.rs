@@ -1,7 +1,7 @@
 //! History: series, their samples, and tables of state, in one file that survives `kill -9`.
 //!
-//! A [`Source`] hands in what it has at one instant, a *tick*. The tick goes into raw tails in memory ([`block`]) and,
-//! as one log entry that holds only what has changed, into the file; when 120 ticks are there, the tail is packed into
+//! A [`Source`] hands in what it has at one instant, a *tick*. The tick goes into tails in memory ([`block`], [`tail`]) and,
+//! as one log entry that holds only what has changed, into the file; when 240 ticks are there, the tail is packed into
 //! pages ([`page`], [`column`]) and its log entries are deleted in the same transaction. Every page has a digest
 //! ([`summary`]) that answers for its samples where it can.
 //!
@@ -26,6 +26,7 @@ mod load;
 mod lock;
 mod maintain;
 mod memory;
+mod open_pages;
 mod outbox;
 mod page;
 mod query;
@@ -35,6 +36,7 @@ mod source;
 mod state;
 mod stats;
 mod summary;
+mod tail;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]

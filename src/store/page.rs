@@ -9,6 +9,8 @@
 //!
 //! Shape, in order: format (1 byte), then varints and columns as the code below reads.
 
+use std::ops::Range;
+
 use super::bytes::{Reader, put_signed, put_varint};
 use super::column::{self, ABSENT_BITS, MOST_VALUES};
 use super::summary::{Frame, put_summary, read_summary, summarize};
@@ -193,52 +195,100 @@ fn checked(bytes: &[u8]) -> Result<Reader<'_>, Damaged> {
 
 /// The columns of one series in a page, or of all, each as its samples without gaps.
 pub(super) fn read_page(bytes: &[u8], only: Option<u32>) -> Result<Vec<(u32, Samples)>, Damaged> {
-    read_page_body(&mut checked(bytes)?, only).ok_or(Damaged)
+    OpenPage::new(bytes)?.columns(only).ok_or(Damaged)
 }
 
-fn read_page_body(reader: &mut Reader<'_>, only: Option<u32>) -> Option<Vec<(u32, Samples)>> {
-    let shared_count = reader.length(MOST_VALUES)?;
-    let shared = if shared_count > 0 { column::instants(reader, shared_count)? } else { Vec::new() };
-    let directory = read_directory(reader)?;
-    let mut found = Vec::new();
-    for entry in directory {
-        let mut bytes = Reader::new(reader.take(entry.length)?);
-        if only.is_some_and(|series| series != entry.series) {
-            continue;
-        }
-        let own = match entry.own_count {
-            Some(count) => Some(column::instants(&mut bytes, count)?),
-            None => None,
-        };
-        let instants = own.as_deref().unwrap_or(&shared);
-        let values = column::values(&mut bytes, instants.len())?;
-        let mut samples = Samples::with_capacity(values.len());
-        for (at_ms, value) in instants.iter().zip(values).filter(|(_, v)| v.to_bits() != ABSENT_BITS) {
-            samples.push(*at_ms, value);
-        }
-        found.push((entry.series, samples));
-    }
-    Some(found)
+/// A page whose head has been read, for those who want the columns of several of its series one by one.
+#[derive(Debug)]
+pub(super) struct OpenPage {
+    /// The columns, one behind the other.
+    bytes: Vec<u8>,
+    shared: Vec<i64>,
+    places: Vec<Place>,
+    /// Where own instants were read last, and these: most series of a page have the same.
+    own: Option<(Range<usize>, Vec<i64>)>,
 }
 
-struct DirectoryEntry {
+#[derive(Clone, Debug)]
+struct Place {
     series: u32,
-    length: usize,
+    bytes: Range<usize>,
     own_count: Option<usize>,
 }
 
-fn read_directory(reader: &mut Reader<'_>) -> Option<Vec<DirectoryEntry>> {
+impl OpenPage {
+    /// Reads the head of a page.
+    pub(super) fn new(bytes: &[u8]) -> Result<Self, Damaged> {
+        Self::read_body(checked(bytes)?).ok_or(Damaged)
+    }
+
+    fn read_body(mut reader: Reader<'_>) -> Option<Self> {
+        let shared_count = reader.length(MOST_VALUES)?;
+        let shared = if shared_count > 0 { column::instants(&mut reader, shared_count)? } else { Vec::new() };
+        let places = read_directory(&mut reader)?;
+        let end = places.last().map_or(0, |place| place.bytes.end);
+        let bytes = reader.take(end)?.to_vec();
+        Some(Self { bytes, shared, places, own: None })
+    }
+
+    /// One series' samples; as a rule one column of them.
+    pub(super) fn samples(&mut self, series: u32) -> Result<Vec<Samples>, Damaged> {
+        let columns = self.columns(Some(series)).ok_or(Damaged)?;
+        Ok(columns.into_iter().map(|(_, samples)| samples).collect())
+    }
+
+    fn columns(&mut self, only: Option<u32>) -> Option<Vec<(u32, Samples)>> {
+        let wanted = |place: &Place| only.is_none_or(|series| series == place.series);
+        let places: Vec<Place> = self.places.iter().filter(|place| wanted(place)).cloned().collect();
+        places.into_iter().map(|place| Some((place.series, self.column(&place)?))).collect()
+    }
+
+    fn column(&mut self, place: &Place) -> Option<Samples> {
+        let bytes = self.bytes.get(place.bytes.clone())?;
+        let Some(count) = place.own_count else {
+            return samples(&self.shared, &mut Reader::new(bytes));
+        };
+        // The same bytes are the same instants: they tell themselves where they end.
+        let is_same = |(range, instants): &(Range<usize>, Vec<i64>)| {
+            instants.len() == count && self.bytes.get(range.clone()).is_some_and(|own| bytes.starts_with(own))
+        };
+        if !self.own.as_ref().is_some_and(is_same) {
+            let mut reader = Reader::new(bytes);
+            let instants = column::instants(&mut reader, count)?;
+            let end = place.bytes.end.checked_sub(reader.rest().len())?;
+            self.own = Some((place.bytes.start..end, instants));
+        }
+        let (range, instants) = self.own.as_ref()?;
+        samples(instants, &mut Reader::new(bytes.get(range.len()..)?))
+    }
+}
+
+/// The values of a column with their instants, without gaps.
+fn samples(instants: &[i64], reader: &mut Reader<'_>) -> Option<Samples> {
+    let values = column::values(reader, instants.len())?;
+    if values.iter().all(|value| value.to_bits() != ABSENT_BITS) {
+        return Some(Samples::from_columns(instants.to_vec(), values));
+    }
+    let mut samples = Samples::with_capacity(values.len());
+    for (at_ms, value) in instants.iter().zip(values).filter(|(_, v)| v.to_bits() != ABSENT_BITS) {
+        samples.push(*at_ms, value);
+    }
+    Some(samples)
+}
+
+fn read_directory(reader: &mut Reader<'_>) -> Option<Vec<Place>> {
     let count = reader.length(MOST_SERIES)?;
-    let mut previous = 0_i64;
-    let mut directory = Vec::with_capacity(count);
+    let (mut previous, mut start) = (0_i64, 0_usize);
+    let mut places = Vec::with_capacity(count);
     for _ in 0..count {
         previous = previous.checked_add(reader.signed()?)?;
         let series = u32::try_from(previous).ok()?;
-        let length = reader.length(reader.rest().len())?;
+        let end = start.checked_add(reader.length(reader.rest().len())?)?;
         let own_count = reader.length(MOST_VALUES + 1)?.checked_sub(1);
-        directory.push(DirectoryEntry { series, length, own_count });
+        places.push(Place { series, bytes: start..end, own_count });
+        start = end;
     }
-    Some(directory)
+    Some(places)
 }
 
 /// A digest, checked; its entries are read one by one.
@@ -310,7 +360,7 @@ impl Entry<'_> {
 /// Feeds bytes to both readers, as if they stood behind a good checksum; for fuzzing.
 #[doc(hidden)]
 pub fn fuzz_page(bytes: &[u8]) {
-    let _ = read_page_body(&mut Reader::new(bytes), None);
+    let _ = OpenPage::read_body(Reader::new(bytes)).and_then(|mut page| page.columns(None));
     if let Some(digest) = Digest::read_head(Reader::new(bytes), 0) {
         let _ = digest.for_each(|_, entry| {
             let _ = entry.summary();
@@ -358,6 +408,33 @@ mod tests {
             let (_, samples) = all.iter().find(|(s, _)| *s == series).expect("there");
             assert_eq!(Some(summary), summarize(samples.iter()));
         }
+    }
+
+    #[test]
+    fn instants_that_several_series_have_are_told_from_others() {
+        let (own, other) = ([5, 16, 27], [5, 16, 28]);
+        let of = |series, own_instants, values: &[f64]| Column {
+            series,
+            own_instants: Some(own_instants),
+            values: values.to_vec(),
+        };
+        let columns = [
+            of(1, &own[..], &[1.0, 2.0, 3.0]),
+            of(2, &own, &[4.0, ABSENT, 6.5]),
+            of(3, &other, &[7.0, 8.0, 9.0]),
+            of(4, &own[..2], &[1.0, 2.0]),
+            of(5, &own, &[1.0, 2.0, 3.0]),
+        ];
+        let sealed = seal(&[], &columns, 4_000).remove(0);
+        let mut page = OpenPage::new(&sealed.page).expect("whole");
+        for (series, instants) in
+            [(1, &own[..]), (2, &[5, 27]), (3, &other), (4, &[5, 16]), (5, &own), (1, &own)]
+        {
+            let found = page.samples(series).expect("whole");
+            assert_eq!((found.len(), found[0].timestamps_ms()), (1, instants), "{series}");
+        }
+        assert_eq!(page.samples(2).expect("whole")[0].values(), [4.0, 6.5]);
+        assert!(page.samples(9).expect("whole").is_empty());
     }
 
     #[test]

@@ -8,7 +8,7 @@
 //! series, a clock that went back, a page and a tail of the same samples - they are merged, the first of equal instants
 //! counting.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rustc_hash::FxHashMap;
 use tracing::warn;
@@ -16,7 +16,8 @@ use tracing::warn;
 use super::disk::{DiskError, PageKey};
 use super::engine::{Inner, Store, count};
 use super::head::Head;
-use super::page::{Digest, read_page};
+use super::open_pages::OpenPages;
+use super::page::{Digest, OpenPage, read_page};
 use super::series::HISTORY;
 use super::summary::{merge, summarize};
 use super::view::View;
@@ -180,7 +181,7 @@ impl Inner {
         view: View,
         (from, to): (i64, i64),
     ) -> Result<(), DiskError> {
-        let access = Arc::new(Access { store: Arc::clone(self), view });
+        let access = Arc::new(Access { store: Arc::clone(self), view, open: Mutex::default() });
         for (block, longest_ms) in std::mem::take(&mut found.blocks) {
             let mut unreadable = Vec::new();
             access.view.digests(block, from.saturating_sub(longest_ms)..=to, |key, digest| {
@@ -217,17 +218,23 @@ impl Inner {
 struct Access {
     store: Arc<Inner>,
     view: View,
+    open: Mutex<OpenPages>,
 }
 
 impl Access {
     /// One series' samples in a page. A damaged page is set aside, counted and said; it then has none.
     fn samples(&self, key: PageKey, series: u32) -> Result<Samples, DiskError> {
-        let read = self.view.page(key, |bytes| read_page(bytes, Some(series)))?;
-        let Some(Ok(columns)) = read else {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if open.get_mut(key).is_none()
+            && let Some(Ok(page)) = self.view.page(key, OpenPage::new)?
+        {
+            open.add(key, page);
+        }
+        let Some(Ok(columns)) = open.get_mut(key).map(|page| page.samples(series)) else {
             self.store.set_page_aside(key);
             return Ok(Samples::default());
         };
-        let mut columns = columns.into_iter().map(|(_, samples)| samples);
+        let mut columns = columns.into_iter();
         let first = columns.next().unwrap_or_default();
         Ok(columns.fold(first, |all, next| merged(&all, &next)))
     }
