@@ -1,36 +1,61 @@
 #!/usr/bin/env python3
 """CPU and memory of Outrigger with 0, 10 and 100 Docker containers, and with 8 GPUs of a fake NVML.
 
-The daemon is our own (data, socket and state in a temporary folder); its containers sleep, on no network. Only the collector
-in question runs, without rules and history; CPU is user and system time of the whole process. Needs root, Debian's docker.io
-and busybox-static, and the library that `cargo build --release --example fake_nvml` makes. A fake library answers at once:
-what a driver takes comes on top.
+The daemon is our own (data, socket and state in a temporary folder). Its containers, on no network, sleep all the time, or wake
+each second, so that something has happened in each of them between two scrapes. Only the collector in question runs, without
+rules and history; CPU is user and system time of the whole process. Needs root, Debian's docker.io and busybox-static, and the
+library that `cargo build --release --example fake_nvml` makes. A fake library answers at once: what a driver takes comes on
+top. With --beside, another binary is measured in turn with the first: one from before a change.
 """
 
 import argparse
+import contextlib
 import os
 import re
+import statistics
 import sys
 import tempfile
+import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.dirname(HERE))
-from measure import alternate, peers  # noqa: E402
+from measure import Client, alternate, block, peers  # noqa: E402
 from container import Docker  # noqa: E402
 from containers import image, start  # noqa: E402
 
+SETTLES = 6
 ALONE = "builtin_rules: {enabled: false}\ncollect: {history_interval: 0s}\n"
 
 
-def row(arguments, what, prefix, flags, **options):
+def paused(exporters, scrapes, pause):
+    """Median CPU per scrape of each, with a pause before each. Who comes first finds caches cold, so they take turns."""
+    clients = [(exporter, Client(exporter), []) for exporter in exporters]
+    for at in range(scrapes):
+        time.sleep(pause)
+        for exporter, client, spent in clients[:: 1 if at % 2 else -1]:
+            spent.append(block(exporter, client, 1))
+    return [statistics.median(spent) for *_, spent in clients]
+
+
+def row(arguments, what, prefix, flags, pause=None, **options):
     flags = ["--collector.disable-defaults", f"--config.file={arguments.alone}", *flags]
-    with peers.start_outrigger(arguments.outrigger, flags, **options) as exporter:
-        # Names come from a thread of their own.
-        peers.wait_for(lambda: exporter.scrape(), "an answer", process=exporter)
-        [cost] = alternate([exporter], arguments.scrapes, arguments.blocks)
-        families = peers.parse(exporter.scrape())
+    with contextlib.ExitStack() as stack:
+        binaries = [arguments.outrigger, *([arguments.beside] if arguments.beside else [])]
+        exporters = [stack.enter_context(peers.start_outrigger(binary, flags, **options)) for binary in binaries]
+        for exporter in exporters:
+            # Names come from a thread of their own.
+            peers.wait_for(exporter.scrape, "an answer", process=exporter)
+        if pause is None:
+            alternate(exporters, arguments.scrapes, 1)
+            # Groups in which nothing happens are told by now; see src/collect/container/quiet.rs.
+            time.sleep(SETTLES)
+            costs = alternate(exporters, arguments.scrapes, arguments.blocks)
+        else:
+            costs = paused(exporters, arguments.scrapes, pause)
+        families = peers.parse(exporters[0].scrape())
         series = sum(len(samples) for name, (_, samples) in families.items() if name.startswith(prefix))
-        print(f"| {what} | {series} | {cost:.2f} ms | {exporter.status('VmRSS') / 1024:.1f} MB |", flush=True)
+        beside = f" {costs[1]:.2f} ms | {costs[1] / costs[0]:.1f} |" if arguments.beside else ""
+        print(f"| {what} | {series} | {costs[0]:.2f} ms | {exporters[0].status('VmRSS') / 1024:.1f} MB |{beside}", flush=True)
 
 
 def containers(arguments, folder):
@@ -39,12 +64,21 @@ def containers(arguments, folder):
         image(docker)
         flags = ["--collector.container", f"--collector.container.docker-socket={docker.socket.removeprefix('unix://')}"]
         running = 0
+
+        def run_up_to(count, script):
+            nonlocal running
+            while running < count:
+                start(docker, f"box{running}", script, "--network=none", "--memory=64m")
+                running += 1
+
         row(arguments, "no collector", "container_", [])
         for count in (0, 10, 100):
-            while running < count:
-                start(docker, f"idle{running}", "sleep 100000", "--network=none", "--memory=64m")
-                running += 1
-            row(arguments, f"{count} containers", "container_", flags)
+            run_up_to(count, "sleep 100000")
+            row(arguments, f"{count} containers, asleep", "container_", flags)
+        docker.run("rm", "--force", *(f"box{at}" for at in range(running)))
+        running = 0
+        run_up_to(100, "while :; do sleep 1; done")
+        row(arguments, "100 containers, awake", "container_", flags, pause=1.2)
     finally:
         docker.stop()
 
@@ -68,12 +102,14 @@ def gpus(arguments, folder):
 def run():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--outrigger", required=True)
+    parser.add_argument("--beside", type=os.path.abspath)
     parser.add_argument("--nvml", default=os.path.join(peers.ROOT, "target", "release", "examples", "libfake_nvml.so"))
     parser.add_argument("--scrapes", type=int, default=50)
     parser.add_argument("--blocks", type=int, default=5)
     arguments = parser.parse_args()
     arguments.outrigger = os.path.abspath(arguments.outrigger)
-    print("| what | series | CPU of a scrape | RSS |\n|---|---|---|---|")
+    more = (" CPU of the other | ratio |", "---|---|") if arguments.beside else ("", "")
+    print(f"| what | series | CPU of a scrape | RSS |{more[0]}\n|---|---|---|---|{more[1]}")
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         arguments.alone = os.path.join(folder, "outrigger.yml")
         with open(arguments.alone, "w", encoding="utf-8") as f:
