@@ -10,7 +10,7 @@ import os
 import subprocess
 import tempfile
 
-from peers import Exporter, Failed, free_port, main, parse, show, start_outrigger
+from peers import Exporter, Failed, free_port, main, parse, show, start_outrigger, wait_for
 
 # Of a group without processes process-exporter says that its oldest began in the year 1; it is absent here.
 DIFFERENT = {"namedprocess_namegroup_oldest_start_time_seconds"}
@@ -96,6 +96,18 @@ class Worker:
             raise Failed(f"the worker did not do {line!r}")
         if line == "end":
             self.child.wait(20)
+        else:
+            # It answers before it waits for the next line: what is on its way between the two scrapes would differ.
+            wait_for(self.is_asleep, f"the worker's sleep after {line!r}")
+
+    def is_asleep(self):
+        """Whether all of its threads wait for something."""
+        folder = f"/proc/{self.child.pid}/task"
+        for task in os.listdir(folder):
+            with open(f"{folder}/{task}/stat", encoding="utf-8") as f:
+                if not f.read().rpartition(")")[2].startswith(" S"):
+                    return False
+        return True
 
     def close(self):
         if self.child.poll() is None:
