@@ -2,7 +2,7 @@
 
 use rustc_hash::FxHashMap;
 
-use crate::model::{Batch, Kind, Timestamp};
+use crate::model::{Batch, ColdSort, Kind, Timestamp};
 
 /// A family of results.
 #[derive(Debug)]
@@ -70,7 +70,7 @@ impl Samples {
         let own = self.own.iter().filter(|(name, _)| labels.iter().all(|(other, _)| name != other)).cloned();
         let mut all: SampleLabels = own.collect();
         all.extend(labels.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
-        all.sort();
+        all.cold_sort();
         self.all.push(Sample { family, labels: all, shown });
     }
 

@@ -6,6 +6,8 @@ use std::ops::Range;
 
 use super::source::Source;
 
+use crate::model::ColdSort;
+
 /// Everything that is wrong with one file, in the order of its lines.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Errors {
@@ -152,8 +154,8 @@ impl Notes {
     /// nothing but a comment.
     pub(super) fn finish(self, source: &Source) -> Result<String, Errors> {
         let Inner { mut notes, omitted, mut masks } = self.inner.into_inner();
-        notes.sort_by_key(|note| note.range.start);
-        masks.sort_by_key(|mask| (mask.range.start, std::cmp::Reverse(mask.range.end)));
+        notes.cold_sort_by_key(|note| note.range.start);
+        masks.cold_sort_by_key(|mask| (mask.range.start, std::cmp::Reverse(mask.range.end)));
         // Nested masks: the outer one covers the inner ones.
         masks.dedup_by(|later, earlier| later.range.end <= earlier.range.end);
         if notes.is_empty() {

@@ -14,7 +14,7 @@ use super::draft::{Draft, EventErrors, parse_drafts};
 use super::event::Event;
 use super::figures::Figures;
 use super::tally::Tally;
-use crate::model::Timestamp;
+use crate::model::{ColdSort, Timestamp};
 use crate::store::{StateOp, StateTable, Store, StoreError};
 
 /// Most events kept; the oldest go first, but no open incident. What they added up to stays.
@@ -230,7 +230,7 @@ impl EventLog {
                 && (filter.services.is_empty() || filter.services.contains(&event.service))
         };
         let mut found: Vec<Arc<Event>> = self.state().events.values().filter(wanted).cloned().collect();
-        found.sort_by(|a, b| (b.at_ms, &b.id).cmp(&(a.at_ms, &a.id)));
+        found.cold_sort_by(|a, b| (b.at_ms, &b.id).cmp(&(a.at_ms, &a.id)));
         found.truncate(filter.limit);
         found
     }

@@ -4,6 +4,7 @@
 
 mod alert;
 mod batch;
+mod cold_sort;
 mod duration;
 mod labels;
 mod labels_builder;
@@ -21,6 +22,7 @@ mod time;
 
 pub use alert::{OutgoingAlert, fingerprint};
 pub use batch::{Batch, FamilyId, FamilyView, LabelsView, SampleView, Suffix};
+pub use cold_sort::ColdSort;
 pub use duration::{DurationError, PromDuration};
 pub use labels::{Iter as LabelsIter, Labels, METRIC_NAME, Quoted};
 pub use labels_builder::LabelsBuilder;

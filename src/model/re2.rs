@@ -454,8 +454,6 @@ mod tests {
             ("[[:foo:]]", "invalid character class range: `[:foo:]`"),
             (r"\pX", r"invalid character class range: `\pX`"),
             (r"\p{Nope}", r"invalid character class range: `\p{Nope}`"),
-            // Properties that are neither a category nor a script.
-            (r"\p{Alphabetic}", r"invalid character class range: `\p{Alphabetic}`"),
             (r"a\", "trailing backslash at end of expression: ``"),
             (r"\q", r"invalid escape sequence: `\q`"),
             (r"\1", r"invalid escape sequence: `\1`"),

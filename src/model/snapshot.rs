@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
-use super::{Batch, FamilyView, Kind, SampleView, Timestamp};
+use super::{Batch, ColdSort, FamilyView, Kind, SampleView, Timestamp};
 
 /// One source's share of a snapshot.
 #[derive(Clone, Debug)]
@@ -251,7 +251,7 @@ fn sorted(batches: &[&Batch]) -> Vec<FamilyRef> {
         let at = |f: FamilyView<'_>| FamilyRef { part, family: f.id, continues: false };
         named.extend(batch.families().map(|f| (f.name(), at(f))));
     }
-    named.sort_by_key(|(name, _)| *name);
+    named.cold_sort_by_key(|(name, _)| *name);
     let mut last = None;
     let continued = |(name, at)| FamilyRef { continues: last.replace(name) == Some(name), ..at };
     named.into_iter().map(continued).collect()

@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::model::{
-    Labels, METRIC_NAME, MatchOp, Matcher, Queryable, QueryableError, Samples, Segment, Select, SelectAny,
-    SelectedSeries,
+    ColdSort, Labels, METRIC_NAME, MatchOp, Matcher, Queryable, QueryableError, Samples, Segment, Select,
+    SelectAny, SelectedSeries,
 };
 
 /// Series and their samples.
@@ -63,7 +63,7 @@ impl Memory {
     /// All series with their samples, in order of the labels.
     pub fn iter(&self) -> impl Iterator<Item = (&Labels, &Samples)> {
         let mut all: Vec<(&Labels, &Samples)> = self.names.values().flatten().collect();
-        all.sort_by_key(|(labels, _)| *labels);
+        all.cold_sort_by_key(|(labels, _)| *labels);
         all.into_iter()
     }
 
@@ -115,7 +115,7 @@ impl Queryable for Memory {
         });
         let mut selected: Vec<SelectedSeries> = selected.collect();
         if !selected.is_sorted_by(|a, b| a.labels < b.labels) {
-            selected.sort_by(|a, b| a.labels.cmp(&b.labels));
+            selected.cold_sort_by(|a, b| a.labels.cmp(&b.labels));
         }
         Ok(selected)
     }

@@ -19,7 +19,7 @@ use super::group::Group;
 use super::metrics::RuleMetrics;
 use super::saved::Saved;
 use super::spec::GroupSpec;
-use crate::model::{Matcher, OutgoingAlert, Timestamp};
+use crate::model::{ColdSort, Matcher, OutgoingAlert, Timestamp};
 use crate::store::StateOp;
 
 /// Groups evaluated at once: one more than would keep a single slow group from holding up the others.
@@ -147,7 +147,7 @@ impl RuleManager {
             fresh.push(Arc::clone(&group));
             groups.push(group);
         }
-        groups.sort_by(|a, b| (&a.spec().file, &a.spec().name).cmp(&(&b.spec().file, &b.spec().name)));
+        groups.cold_sort_by(|a, b| (&a.spec().file, &a.spec().name).cmp(&(&b.spec().file, &b.spec().name)));
         changes.extend(self.restore_once(&groups, now));
         let mut gone = Vec::new();
         for group in old.into_values() {

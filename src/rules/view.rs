@@ -10,8 +10,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use rustc_hash::FxHashMap;
 
 use crate::model::{
-    Labels, METRIC_NAME, MatchOp, Matcher, Queryable, QueryableError, Row, Samples, Segment, Select,
-    SelectAny, SelectedSeries, Timestamp, is_stale,
+    ColdSort, Labels, METRIC_NAME, MatchOp, Matcher, Queryable, QueryableError, Row, Samples, Segment,
+    Select, SelectAny, SelectedSeries, Timestamp, is_stale,
 };
 
 /// The store with a group's results of this instant. Counts the series that it hands out.
@@ -111,7 +111,7 @@ impl Queryable for View<'_> {
                 }
             }
             if selected.len() > stored {
-                selected.sort_by(|a, b| a.labels.cmp(&b.labels));
+                selected.cold_sort_by(|a, b| a.labels.cmp(&b.labels));
             }
         }
         self.series.fetch_add(selected.len() as u64, Ordering::Relaxed);

@@ -20,7 +20,7 @@ use super::sink::TargetKey;
 use super::snapshot::{PoolSnapshot, TargetMetadata, TargetSnapshot};
 use super::target::{Populated, Target, discovered, populate};
 use super::target_loop::{LoopContext, TargetLoop, TargetState};
-use crate::model::{Labels, OncePerState};
+use crate::model::{ColdSort, Labels, OncePerState};
 
 /// Shortest time between two takeovers of what discovery found.
 const PACE: Duration = Duration::from_millis(500);
@@ -157,7 +157,7 @@ impl Pool {
     pub(super) fn snapshot(&self) -> PoolSnapshot {
         let state = self.inner.lock();
         let mut active: Vec<TargetSnapshot> = state.active.values().map(Running::snapshot).collect();
-        active.sort_by(|a, b| a.labels().cmp(b.labels()).then_with(|| a.url().cmp(b.url())));
+        active.cold_sort_by(|a, b| a.labels().cmp(b.labels()).then_with(|| a.url().cmp(b.url())));
         PoolSnapshot {
             name: self.job().name.clone(),
             active,

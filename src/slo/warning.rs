@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::generate::round_off;
 use super::query::Counts;
 use super::spec::{Alerting, Budgeting, Indicator, Slo};
-use crate::model::PromDuration;
+use crate::model::{ColdSort, PromDuration};
 
 /// One such thing.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,7 +39,7 @@ pub(super) fn warnings(slos: &[Slo]) -> Vec<Warning> {
                 .to_owned());
         }
     }
-    warnings.sort_by_key(|warning| warning.line);
+    warnings.cold_sort_by_key(|warning| warning.line);
     warnings
 }
 

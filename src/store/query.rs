@@ -22,7 +22,8 @@ use super::series::HISTORY;
 use super::summary::{merge, summarize};
 use super::view::View;
 use crate::model::{
-    Labels, Page, Queryable, QueryableError, Samples, Segment, Select, SelectAny, SelectedSeries, Summary,
+    ColdSort, Labels, Page, Queryable, QueryableError, Samples, Segment, Select, SelectAny, SelectedSeries,
+    Summary,
 };
 
 /// Pages that are handed out as one, far inside a range.
@@ -49,7 +50,7 @@ impl Queryable for Store {
         }
         let mut selected: Vec<SelectedSeries> =
             found.series.into_values().filter_map(Found::finish).collect();
-        selected.sort_by(|a, b| a.labels.cmp(&b.labels));
+        selected.cold_sort_by(|a, b| a.labels.cmp(&b.labels));
         Ok(selected)
     }
 
@@ -57,7 +58,7 @@ impl Queryable for Store {
         let head = self.0.head();
         let mut labels: Vec<Labels> = in_range(&head, request).cloned().collect();
         drop(head);
-        labels.sort();
+        labels.cold_sort();
         Ok(limited(labels, request.limit))
     }
 
@@ -74,7 +75,7 @@ impl Queryable for Store {
             names.into_iter().map(str::to_owned).collect()
         };
         drop(head);
-        names.sort();
+        names.cold_sort();
         Ok(limited(names, request.limit))
     }
 

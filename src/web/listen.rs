@@ -23,6 +23,8 @@ use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
 use super::ListenAddress;
 
+use crate::model::ColdSort;
+
 /// Clients that the kernel keeps waiting for `accept`; it lowers this to `net.core.somaxconn`.
 const BACKLOG: i32 = 1_024;
 
@@ -130,7 +132,7 @@ fn no_ipv6(error: &io::Error) -> bool {
 /// The first address of the host that can be bound, IPv4 first as Go does.
 async fn bind_host(host: &str, port: u16) -> io::Result<Listener> {
     let mut addresses: Vec<SocketAddr> = tokio::net::lookup_host((host, port)).await?.collect();
-    addresses.sort_by_key(SocketAddr::is_ipv6);
+    addresses.cold_sort_by_key(SocketAddr::is_ipv6);
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
     for address in addresses {
         let family = if address.is_ipv6() { AddressFamily::INET6 } else { AddressFamily::INET };

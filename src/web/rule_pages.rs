@@ -21,7 +21,7 @@ use super::Api;
 use super::body::{self, BodyLimits};
 use super::origin::is_foreign;
 use super::pages::{document, escaped, html, method_not_allowed, text};
-use crate::model::{Labels, PromDuration, Timestamp, fingerprint};
+use crate::model::{ColdSort, Labels, PromDuration, Timestamp, fingerprint};
 use crate::promql::{QueryOptions, Value, parse};
 use crate::rules::{Acknowledgement, Alert, AlertChoice, AlertState, Group, Rule};
 
@@ -110,7 +110,7 @@ fn alerts_body(groups: &[Arc<Group>], now: Timestamp, out: &mut String) {
         })
         .collect();
     // What fires first; of those, what nobody looks after; then the oldest.
-    alerts.sort_by_key(|(alert, _)| {
+    alerts.cold_sort_by_key(|(alert, _)| {
         (alert.state != AlertState::Firing, alert.acknowledgement(now).is_some(), alert.active_at)
     });
     if alerts.is_empty() {

@@ -7,6 +7,7 @@ use arc_swap::ArcSwap;
 
 use crate::app::clock;
 use crate::collect::{Engine, Selection};
+use crate::model::ColdSort;
 use crate::remote_write::{Metadata, MetadataMap, MetadataSource};
 use crate::scrape::TargetManager;
 
@@ -54,6 +55,6 @@ fn merged(own: Vec<Metadata>, targets: &TargetManager) -> Vec<Metadata> {
         });
     }
     let mut all: Vec<Metadata> = all.into_values().collect();
-    all.sort_by(|a, b| a.name.cmp(&b.name));
+    all.cold_sort_by(|a, b| a.name.cmp(&b.name));
     all
 }

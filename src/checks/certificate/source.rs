@@ -14,7 +14,7 @@ use rustls::pki_types::pem::PemObject as _;
 use super::der::{self, Certificate};
 use crate::checks::paths;
 use crate::config::{Document, Documents, Environment, Limits, Section, read_bounded};
-use crate::model::ByteSize;
+use crate::model::{ByteSize, ColdSort};
 
 /// A bundle of all public authorities has 250 kB.
 const LARGEST_FILE: ByteSize = ByteSize::new(4 << 20);
@@ -65,7 +65,7 @@ pub(super) fn files(patterns: &[PathBuf]) -> Result<Vec<PathBuf>, String> {
     if files.len() > MOST_FILES {
         return Err(format!("more than {MOST_FILES} files; split the source"));
     }
-    files.sort();
+    files.cold_sort();
     files.dedup();
     Ok(files)
 }

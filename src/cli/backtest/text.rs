@@ -5,7 +5,7 @@ use std::fmt::{self, Write as _};
 use super::super::query::output::{number, series_text, time};
 use super::super::rules_show::place;
 use super::{Backtest, Run};
-use crate::model::{Labels, LabelsBuilder, PromDuration, Timestamp};
+use crate::model::{ColdSort, Labels, LabelsBuilder, PromDuration, Timestamp};
 use crate::rules::AlertState;
 use crate::rules::backtest::{RuleTimeline, SeriesTimeline, Variant, Verdict, judge, threshold_of};
 
@@ -136,7 +136,7 @@ fn write_lines(out: &mut String, backtest: &Backtest, rule: &RuleTimeline, width
     let mut series: Vec<&SeriesTimeline> = rule.series.iter().collect();
     let fired =
         |alert: &&SeriesTimeline| alert.firings().map(|span| span.length()).sum::<std::time::Duration>();
-    series.sort_by_key(|alert| std::cmp::Reverse(fired(alert)));
+    series.cold_sort_by_key(|alert| std::cmp::Reverse(fired(alert)));
     for alert in series.iter().take(MOST_LINES) {
         let line = line(alert, (backtest.from, backtest.to), columns);
         let labels = series_text(&without_alertname(&alert.labels));

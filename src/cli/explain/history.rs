@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::model::{Labels, LabelsBuilder, METRIC_NAME, Timestamp};
+use crate::model::{ColdSort, Labels, LabelsBuilder, METRIC_NAME, Timestamp};
 use crate::promql::Series;
 use crate::rules::AlertState;
 use crate::rules::backtest::SeriesTimeline;
@@ -51,7 +51,7 @@ pub(super) fn lives(series: Vec<Series>, interval: Duration, now: Timestamp) -> 
         .into_iter()
         .filter_map(|(labels, samples)| life(labels, samples, interval, gap, now))
         .collect();
-    lives.sort_by_key(|life| std::cmp::Reverse((life.last, life.state())));
+    lives.cold_sort_by_key(|life| std::cmp::Reverse((life.last, life.state())));
     lives
 }
 
@@ -85,7 +85,7 @@ fn life(
 /// The alerts of a rule that was played over the history, the one that was active last first.
 pub(super) fn played<'a>(series: impl Iterator<Item = &'a SeriesTimeline>, interval: Duration) -> Vec<Life> {
     let mut lives: Vec<Life> = series.filter_map(|series| played_life(series, interval)).collect();
-    lives.sort_by_key(|life| std::cmp::Reverse((life.last, life.state())));
+    lives.cold_sort_by_key(|life| std::cmp::Reverse((life.last, life.state())));
     lives
 }
 

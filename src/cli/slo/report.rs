@@ -12,7 +12,7 @@ use serde::Deserialize;
 use super::super::{Outcome, complain, instance, print, tsdb};
 use super::show::{about_percent, percent, rounded, two_decimals};
 use crate::app::now;
-use crate::model::{PromDuration, Timestamp};
+use crate::model::{ColdSort, PromDuration, Timestamp};
 use crate::promql::{Engine, EngineOptions, QueryError, QueryOptions, Value};
 use crate::slo::{self, BudgetReport, Ledger, Slo, SloFile};
 use crate::store::Store;
@@ -160,8 +160,9 @@ fn write_report(out: &mut String, report: &BudgetReport) -> fmt::Result {
     writeln!(out, "  budget      {left} % left; {events}")?;
     writeln!(out, "  exhausted   {}", exhaustion(report))?;
     let mut rates: Vec<(&String, &f64)> = report.burn_rates.iter().collect();
-    rates
-        .sort_by_key(|(window, _)| window.parse::<PromDuration>().map(PromDuration::get).unwrap_or_default());
+    rates.cold_sort_by_key(|(window, _)| {
+        window.parse::<PromDuration>().map(PromDuration::get).unwrap_or_default()
+    });
     let rates: Vec<String> =
         rates.into_iter().map(|(window, rate)| format!("{window} {}", two_decimals(*rate))).collect();
     if !rates.is_empty() {

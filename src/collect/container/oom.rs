@@ -15,7 +15,7 @@ use super::super::files::open;
 use super::super::{HostPaths, parse};
 use super::walk::Group;
 use super::write::Labels;
-use crate::model::Timestamp;
+use crate::model::{ColdSort, Timestamp};
 
 /// How long the count of a container that is gone is shown: longer than the windows of rules.
 const STAYS: Duration = Duration::from_secs(15 * 60);
@@ -141,7 +141,7 @@ impl OomKills {
         let gone = self.groups.iter().filter(|(group, _)| !is_there(group));
         let mut gone: Vec<_> =
             gone.filter_map(|(_, kills)| Some((kills.labels.as_ref()?, kills.count))).collect();
-        gone.sort_by(|a, b| a.0.cmp(b.0));
+        gone.cold_sort_by(|a, b| a.0.cmp(b.0));
         gone
     }
 }

@@ -15,6 +15,7 @@ use super::reading::{Identity, Instance, Reading, Values};
 use super::usage::Usage;
 use crate::collect::HostPaths;
 use crate::collect::os::nvml::{ALL_LINKS, Device, EventSet, Failure, Field, Library, Outcome};
+use crate::model::ColdSort;
 
 /// Where drivers, distributions and container runtimes put the library, in the order tried.
 const PLACES: &[&str] = &[
@@ -383,7 +384,7 @@ impl NvmlDevice {
                 found.push((device, Instance { id, profile, values: Values::default() }));
             }
         }
-        found.sort_by_key(|(_, instance)| instance.id);
+        found.cold_sort_by_key(|(_, instance)| instance.id);
         found
     }
 

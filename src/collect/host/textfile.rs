@@ -16,7 +16,7 @@ use std::time::Instant;
 
 use crate::collect::{CollectError, Collector, Flag, FlagKind, Options, Pass, Spec};
 use crate::expose::{Limits, ParseError, Syntax, parse};
-use crate::model::{Batch, FamilyId, FamilyView, Kind, SampleView, Suffix, valid_utf8};
+use crate::model::{ColdSort, Batch, FamilyId, FamilyView, Kind, SampleView, Suffix, valid_utf8};
 
 pub(super) static SPEC: Spec = Spec {
     name: "textfile",
@@ -239,7 +239,7 @@ fn prom_files(directory: &Path) -> io::Result<Vec<PathBuf>> {
             files.push(directory.join(name));
         }
     }
-    files.sort();
+    files.cold_sort();
     Ok(files)
 }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::Grouping;
-use crate::model::{Labels, OutgoingAlert, Timestamp};
+use crate::model::{ColdSort, Labels, OutgoingAlert, Timestamp};
 
 /// Most alerts of all groups together.
 const MOST_ALERTS: usize = 20_000;
@@ -142,7 +142,7 @@ impl Group {
         }
         let tells = |alert: &&OutgoingAlert| pace.send_resolved || !alert.is_resolved(now);
         let mut alerts: Vec<OutgoingAlert> = self.alerts.values().filter(tells).cloned().collect();
-        alerts.sort_by(|a, b| place(a).cmp(&place(b)).then_with(|| a.labels.cmp(&b.labels)));
+        alerts.cold_sort_by(|a, b| place(a).cmp(&place(b)).then_with(|| a.labels.cmp(&b.labels)));
         if firing.is_empty() && !pace.send_resolved {
             alerts.clear();
         }

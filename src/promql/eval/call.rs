@@ -11,7 +11,7 @@ use super::super::functions::{
 use super::column::{Column, Slots, Steps, is_absent, merge_duplicates, refuse_duplicates};
 use super::select::{Take, seconds};
 use super::{Evaluated, Evaluator, mistyped};
-use crate::model::Labels;
+use crate::model::{ColdSort, Labels};
 
 impl Evaluator<'_> {
     pub(super) fn eval_call(&mut self, call: &Call, steps: &Steps) -> Result<Evaluated, QueryError> {
@@ -206,10 +206,10 @@ impl Evaluator<'_> {
             return Ok(columns);
         }
         match call.function.name {
-            "sort" => columns.sort_by(|a, b| compare_values(a.at(0), b.at(0))),
-            "sort_desc" => columns.sort_by(|a, b| compare_values_descending(a.at(0), b.at(0))),
-            "sort_by_label" => columns.sort_by(|a, b| compare_by_labels(&a.labels, &b.labels, &names)),
-            _ => columns.sort_by(|a, b| compare_by_labels(&b.labels, &a.labels, &names)),
+            "sort" => columns.cold_sort_by(|a, b| compare_values(a.at(0), b.at(0))),
+            "sort_desc" => columns.cold_sort_by(|a, b| compare_values_descending(a.at(0), b.at(0))),
+            "sort_by_label" => columns.cold_sort_by(|a, b| compare_by_labels(&a.labels, &b.labels, &names)),
+            _ => columns.cold_sort_by(|a, b| compare_by_labels(&b.labels, &a.labels, &names)),
         }
         Ok(columns)
     }

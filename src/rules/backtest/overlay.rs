@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::read_ahead::ReadAhead;
 use crate::model::{
-    Labels, METRIC_NAME, MatchOp, Queryable, QueryableError, Row, Samples, Segment, Select, SelectAny,
-    SelectedSeries, Timestamp,
+    ColdSort, Labels, METRIC_NAME, MatchOp, Queryable, QueryableError, Row, Samples, Segment, Select,
+    SelectAny, SelectedSeries, Timestamp,
 };
 use crate::rules::{GroupSpec, RuleMemory, RuleStorage, Written};
 use crate::store::StateOp;
@@ -148,7 +148,7 @@ impl Queryable for Overlay {
                 Err(_) => all.push(given),
             }
         }
-        all.sort_by(|one, other| one.labels.cmp(&other.labels));
+        all.cold_sort_by(|one, other| one.labels.cmp(&other.labels));
         Ok(all)
     }
 

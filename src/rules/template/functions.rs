@@ -11,7 +11,7 @@ use crate::gotemplate::{
     ANY_MAP, Function, Functions, List, Map, Missing, Param, Struct, Time, Type, Value, parse_float,
     url_query,
 };
-use crate::model::{Labels, PromDuration, Quoted, Replacement, Timestamp, search_regex};
+use crate::model::{ColdSort, Labels, PromDuration, Quoted, Replacement, Timestamp, search_regex};
 
 /// The longest text that `reReplaceAll` makes: each match may become much more than it was.
 const LONGEST_REPLACED_BYTES: usize = 1 << 20;
@@ -201,7 +201,7 @@ fn sorted(name: &str, samples: &Value) -> Value {
             (Arc::from(key.as_str().unwrap_or_default()), item.clone())
         })
         .collect();
-    items.sort_by(|(one, _), (other, _)| one.cmp(other));
+    items.cold_sort_by(|(one, _), (other, _)| one.cmp(other));
     Value::List(List::new(list.of, items.into_iter().map(|(_, item)| item).collect::<Vec<_>>()))
 }
 

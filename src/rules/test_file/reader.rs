@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::config::{Document, Documents, Environment, Limits, LoadError, Section, Value};
-use crate::model::{ByteSize, Labels, Timestamp};
+use crate::model::{ByteSize, ColdSort, Labels, Timestamp};
 use crate::promql::test_file::{Item, SeriesError, SeriesLine, parse_series};
 
 /// As of rule files.
@@ -233,7 +233,7 @@ fn alert_test(item: &Value<'_>, evaluation_interval: Duration) -> Option<AlertTe
             (texts(&mut section, "exp_labels"), texts(&mut section, "exp_annotations"));
         labels.retain(|(label, _)| label != "alertname");
         labels.push(("alertname".to_owned(), name.clone()));
-        labels.sort();
+        labels.cold_sort();
         Some(ExpectedAlert { labels, annotations })
     });
     let expected = expected.collect();
@@ -287,6 +287,6 @@ fn texts(section: &mut Section<'_>, key: &str) -> Vec<(String, String)> {
             Some((field.key().to_owned(), text?))
         })
         .collect();
-    texts.sort();
+    texts.cold_sort();
     texts
 }

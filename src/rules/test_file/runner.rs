@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::reader::{AlertTest, ExpectedAlert, ExprTest, UnitTest, UnitTests};
 use super::{diff, shown};
 use crate::gotemplate::format_float;
-use crate::model::{Labels, PromDuration, Quoted, Timestamp, is_stale};
+use crate::model::{ColdSort, Labels, PromDuration, Quoted, Timestamp, is_stale};
 use crate::promql::test_file::{Item, SeriesLine};
 use crate::promql::{Cancel, Engine, EngineOptions, ParseOptions, parse};
 use crate::rules::{
@@ -124,7 +124,7 @@ fn load(paths: &[PathBuf], order: &[String]) -> Result<Vec<GroupSpec>, String> {
         return Err(errors.join("\n"));
     }
     // Those that are not named have the place of the first.
-    specs.sort_by_key(|spec: &GroupSpec| {
+    specs.cold_sort_by_key(|spec: &GroupSpec| {
         order.iter().position(|name| **name == *spec.name).unwrap_or_default()
     });
     Ok(specs)
@@ -185,7 +185,7 @@ impl<'a> Case<'a> {
             (self.test.alerts.iter().map(|test| test.at), self.test.exprs.iter().map(|test| test.at));
         let end = alert_times.chain(expr_times).max().unwrap_or_default();
         let mut pending: Vec<&AlertTest> = self.test.alerts.iter().collect();
-        pending.sort_by_key(|test| test.at);
+        pending.cold_sort_by_key(|test| test.at);
         let mut pending = pending.into_iter().peekable();
         let interval = self.file.evaluation_interval;
         let mut behind_start = Duration::ZERO;
@@ -260,14 +260,14 @@ impl<'a> Case<'a> {
                 firing.push(ExpectedAlert { labels: labels.collect(), annotations: annotations.collect() });
             }
         }
-        firing.sort();
+        firing.cold_sort();
         firing
     }
 
     fn check_alerts(&mut self, test: &AlertTest) {
         let got = self.firing(&test.name);
         let mut expected = test.expected.clone();
-        expected.sort();
+        expected.cold_sort();
         if got == expected {
             return;
         }
@@ -297,7 +297,7 @@ impl<'a> Case<'a> {
         };
         let mut expected = test.expected.clone();
         for samples in [&mut got, &mut expected] {
-            samples.sort_by(|(one, _), (other, _)| one.cmp(other));
+            samples.cold_sort_by(|(one, _), (other, _)| one.cmp(other));
         }
         let fits = |((one, expected), (other, got)): (&(Labels, f64), &(Labels, f64))| {
             one == other && self.is_same(*expected, *got)

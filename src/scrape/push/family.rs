@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use super::Grouping;
 use crate::expose::push_open_metrics_float;
 use crate::model::{
-    Batch, FamilyId, FamilyView, Kind, Labels, METRIC_NAME, Row, SampleView, Suffix, Timestamp,
+    Batch, ColdSort, FamilyId, FamilyView, Kind, Labels, METRIC_NAME, Row, SampleView, Suffix, Timestamp,
 };
 
 /// Names and values, sorted.
@@ -58,7 +58,7 @@ pub(super) fn families_of(batch: &Batch, grouping: &Grouping, now: Timestamp) ->
     let mut families: Vec<Family> = batch.families().map(|view| family_of(&view, grouping, now)).collect();
     // Of a family that holds nothing but `_created`.
     families.retain(|family| !family.metrics.is_empty());
-    families.sort_by(|a, b| a.name.cmp(&b.name));
+    families.cold_sort_by(|a, b| a.name.cmp(&b.name));
     families
 }
 
@@ -95,7 +95,7 @@ fn full_labels(sample: &SampleView<'_>, grouping: &Grouping, bound: Option<&str>
     if !labels.iter().any(|(name, _)| &**name == "instance") {
         labels.push(("instance".into(), "".into()));
     }
-    labels.sort();
+    labels.cold_sort();
     labels
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::Grouping;
 use super::family::{Family, LabelSet, Metric, Value};
-use crate::model::{Kind, Row, Timestamp};
+use crate::model::{ColdSort, Kind, Row, Timestamp};
 
 /// When a group was last changed by a push.
 pub(super) const PUSHED: (&str, &str) =
@@ -83,7 +83,7 @@ impl Group {
         if !grouping.has("instance") {
             labels.push(("instance".into(), "".into()));
         }
-        labels.sort();
+        labels.cold_sort();
         [(PUSHED, self.pushed), (FAILED, self.failed)].map(|((name, help), at)| {
             let seconds = at.map_or(0.0, Timestamp::as_seconds_f64);
             Family {

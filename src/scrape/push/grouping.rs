@@ -6,7 +6,7 @@ use base64::Engine as _;
 use base64::alphabet::URL_SAFE;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
-use crate::model::{Quoted, valid_label_name};
+use crate::model::{ColdSort, Quoted, valid_label_name};
 
 /// Says that the next part of the path is encoded.
 const ENCODED: &str = "@base64";
@@ -93,7 +93,7 @@ impl Grouping {
     /// From labels in any order; of a name that comes twice the last counts.
     pub fn from_pairs(mut pairs: Vec<(String, String)>) -> Self {
         pairs.reverse();
-        pairs.sort_by(|a, b| a.0.cmp(&b.0));
+        pairs.cold_sort_by(|a, b| a.0.cmp(&b.0));
         pairs.dedup_by(|later, first| later.0 == first.0);
         Self(pairs)
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::config::{Section, read_relabel_rules};
 use crate::http_client::HttpClientSettings;
-use crate::model::{NameScheme, RelabelRule};
+use crate::model::{ColdSort, NameScheme, RelabelRule};
 
 use super::discovery::{Discovery, read_discovery, refuse_other_discovery};
 use super::global::{
@@ -122,7 +122,7 @@ fn read_params(section: &mut Section<'_>) -> Vec<(String, Vec<String>)> {
     let read =
         params.take_rest().into_iter().filter_map(|(name, value)| Some((name.to_owned(), value.strings()?)));
     let mut read: Vec<_> = read.collect();
-    read.sort();
+    read.cold_sort();
     read
 }
 

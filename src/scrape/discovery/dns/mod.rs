@@ -12,7 +12,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use self::resolver::Resolver;
-use crate::model::Labels;
+use crate::model::{ColdSort, Labels};
 use crate::scrape::metrics::ScrapeMetrics;
 use crate::scrape::settings::{DnsRecord, DnsSettings, TargetGroup};
 use crate::wire::dns::{Record, RecordData};
@@ -68,7 +68,7 @@ fn group(name: &str, records: &[Record], port: u16) -> TargetGroup {
     let mut targets: Vec<Labels> =
         records.iter().filter_map(|record| target(name, &record.data, port)).collect();
     // Servers turn answers round; targets do not change with that.
-    targets.sort();
+    targets.cold_sort();
     TargetGroup { targets, labels: Labels::empty(), source: name.to_owned() }
 }
 

@@ -26,7 +26,7 @@ use tokio::time::Instant;
 
 use self::engine::{Container, Endpoint, Network};
 use crate::http_client::HttpClient;
-use crate::model::{Labels, LabelsBuilder};
+use crate::model::{ColdSort, Labels, LabelsBuilder};
 use crate::scrape::settings::{DockerSettings, TargetGroup};
 
 /// Largest answer of the Engine.
@@ -167,7 +167,7 @@ fn targets(settings: &DockerSettings, containers: &[Container], networks: &Netwo
             }
         }
     }
-    found.sort();
+    found.cold_sort();
     found
 }
 
