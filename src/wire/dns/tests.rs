@@ -1,3 +1,5 @@
+//! Records of every kind, answers that lie, and any bytes.
+
 use proptest::prelude::*;
 
 use super::testing::{answer, question_of};
