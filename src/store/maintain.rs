@@ -9,9 +9,11 @@ use std::sync::atomic::Ordering;
 use rustc_hash::FxHashSet;
 use tracing::info;
 
+use super::block::TICKS;
 use super::disk::{Batch, DiskError, PageKey};
 use super::engine::{Inner, Store, count, file_of, from_disk};
 use super::error::StoreError;
+use super::head::Head;
 use super::page::Digest;
 use super::view::View;
 use crate::model::Timestamp;
@@ -100,9 +102,10 @@ impl Inner {
     /// Blocks that are due; the series of those to which nothing comes any more are taken for gone.
     fn due_by_time(&self, now_ms: i64) -> Vec<u32> {
         let mut head = self.head_mut();
-        let full = std::mem::take(&mut head.due);
+        let Head { due: full, blocks, sources, .. } = &mut *head;
+        let full = std::mem::take(full);
         let mut due = Vec::new();
-        for (id, block) in &mut head.blocks {
+        for (id, block) in blocks {
             let in_use = block.has_samples() || block.has_series();
             let Some(newest_ms) = block.newest_ms().filter(|_| in_use) else { continue };
             let idle = newest_ms < now_ms.saturating_sub(IDLE_MS);
@@ -111,7 +114,10 @@ impl Inner {
             }
             let oldest_kept = now_ms.saturating_sub(OLDEST_TAIL_MS);
             let waits = block.ticks.first().is_some_and(|first| *first < oldest_kept);
-            if idle || waits || full.contains(id) {
+            // The log of a source is kept from its oldest entry on that is not in pages.
+            let behind = sources.get(&block.source).map_or(0, |s| s.seq.saturating_sub(block.last_seq));
+            let holds_the_log = block.last_seq > block.sealed_seq && behind > TICKS as u64;
+            if idle || waits || holds_the_log || full.contains(id) {
                 due.push(*id);
             }
         }
@@ -267,6 +273,31 @@ mod tests {
     use super::super::StoreConfig;
     use super::*;
     use crate::model::{Labels, Queryable as _, Row, Segment, Select};
+
+    #[test]
+    fn a_block_to_which_nothing_comes_does_not_hold_the_log() {
+        let folder = tempfile::tempdir().unwrap();
+        let config =
+            StoreConfig { path: Some(folder.path().into()), min_free_bytes: 0, ..StoreConfig::default() };
+        let store = Store::open(config, Timestamp::from_millis(0)).unwrap();
+        let mut source = store.source("a");
+        let labels = |n: usize| Labels::from_pairs([("__name__", "x"), ("s", n.to_string().as_str())]);
+        let names: Vec<Labels> = (0..600).map(labels).collect();
+        for tick in 0..800_usize {
+            // Those that fill the second block vanish early.
+            let there = if tick < 5 { 600 } else { 50 };
+            let row = |labels: &Labels| Row { labels: labels.clone(), value: tick as f64, timestamp: None };
+            let rows: Vec<Row> = names.iter().take(there).map(row).collect();
+            let at = Timestamp::from_millis(tick as i64 * 1_000);
+            source.append_soon(at, &rows).unwrap();
+            if tick % 40 == 0 {
+                store.maintain(at).unwrap();
+            }
+        }
+        store.flush().unwrap();
+        let stats = store.stats();
+        assert!(stats.wal_entries < 2 * TICKS as u64 + 100, "{stats:?}");
+    }
 
     /// As `tsdb import` of a dump brings them: one series after the other.
     #[test]
