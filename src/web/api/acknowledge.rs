@@ -11,7 +11,7 @@ use axum::response::Response;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::reply::{Failure, success};
+use super::reply::{Failure, FailureKind, success};
 use super::{Api, change};
 use crate::model::{Labels, PromDuration, Timestamp};
 use crate::rules::{Acknowledgement, AlertChoice};
@@ -66,7 +66,9 @@ async fn answer(api: Arc<Api>, request: Request<Body>, give: bool) -> Response {
         let choice =
             AlertChoice::parse(&asked.alert).map_err(|why| Failure::bad_data(format!("alert: {why}")))?;
         let given = if give { Some(asked.given((api.now)()).map_err(Failure::bad_data)?) } else { None };
-        let whose = api.rules.acknowledge(&choice, given.as_ref()).map_err(Failure::internal)?;
+        // It is refused by the store alone, and may be given again.
+        let kept = api.rules.acknowledge(&choice, given.as_ref());
+        let whose = kept.map_err(|why| Failure::new(FailureKind::Paused, why))?;
         if whose.is_empty() {
             return Err(Failure::bad_data(format!("no pending or firing alert fits {:?}", asked.alert)));
         }
