@@ -21,6 +21,9 @@ use crate::model::Timestamp;
 /// A block to which nothing has come for so long is sealed, and its series are taken for gone.
 const IDLE_MS: i64 = 2 * 3_600_000;
 
+/// As long as nothing came for less than this, a block may hold the log of its source.
+const QUIET_MS: i64 = 15 * 60_000;
+
 /// A block whose samples have waited for so long is sealed even if it is not full.
 const OLDEST_TAIL_MS: i64 = 12 * 3_600_000;
 
@@ -107,16 +110,22 @@ impl Inner {
         let mut due = Vec::new();
         for (id, block) in blocks {
             let in_use = block.has_samples() || block.has_series();
-            let Some(newest_ms) = block.newest_ms().filter(|_| in_use) else { continue };
+            // The log of a source is kept from its oldest entry on that is not in pages.
+            let behind = sources.get(&block.source).map_or(0, |s| s.seq.saturating_sub(block.last_seq));
+            let holds_the_log = block.last_seq > block.sealed_seq && behind > TICKS as u64;
+            let Some(newest_ms) = block.newest_ms().filter(|_| in_use) else {
+                // Its last entry says that its places are free; so does its row when it is sealed once more.
+                due.extend(holds_the_log.then_some(*id));
+                continue;
+            };
             let idle = newest_ms < now_ms.saturating_sub(IDLE_MS);
             if idle {
                 block.expire();
             }
             let oldest_kept = now_ms.saturating_sub(OLDEST_TAIL_MS);
             let waits = block.ticks.first().is_some_and(|first| *first < oldest_kept);
-            // The log of a source is kept from its oldest entry on that is not in pages.
-            let behind = sources.get(&block.source).map_or(0, |s| s.seq.saturating_sub(block.last_seq));
-            let holds_the_log = block.last_seq > block.sealed_seq && behind > TICKS as u64;
+            // Who brings other people's samples has many ticks between two of a block: those are no sign that it ended.
+            let holds_the_log = holds_the_log && newest_ms < now_ms.saturating_sub(QUIET_MS);
             if idle || waits || holds_the_log || full.contains(id) {
                 due.push(*id);
             }
@@ -283,7 +292,7 @@ mod tests {
         let mut source = store.source("a");
         let labels = |n: usize| Labels::from_pairs([("__name__", "x"), ("s", n.to_string().as_str())]);
         let names: Vec<Labels> = (0..600).map(labels).collect();
-        for tick in 0..800_usize {
+        for tick in 0..1_400_usize {
             // Those that fill the second block vanish early.
             let there = if tick < 5 { 600 } else { 50 };
             let row = |labels: &Labels| Row { labels: labels.clone(), value: tick as f64, timestamp: None };
@@ -297,6 +306,30 @@ mod tests {
         store.flush().unwrap();
         let stats = store.stats();
         assert!(stats.wal_entries < 2 * TICKS as u64 + 100, "{stats:?}");
+    }
+
+    /// As remote write brings them: one source, a tick for each request.
+    #[test]
+    fn many_ticks_between_two_samples_of_a_series_do_not_seal_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let config =
+            StoreConfig { path: Some(folder.path().into()), min_free_bytes: 0, ..StoreConfig::default() };
+        let store = Store::open(config, Timestamp::from_millis(0)).unwrap();
+        let mut source = store.source("a");
+        for tick in 0..1_500_u16 {
+            let at = Timestamp::from_millis(i64::from(tick) * 50);
+            let row = |n: u16| {
+                let labels = Labels::from_pairs([("__name__", "x"), ("s", n.to_string().as_str())]);
+                Row { labels, value: f64::from(tick), timestamp: Some(at) }
+            };
+            // The first block gets a sample of each series every 300 ticks, the second some in each.
+            let rows: Vec<Row> =
+                if tick % 300 == 0 { (0..600).map(row).collect() } else { vec![row(520 + tick % 80)] };
+            source.append_soon(at, &rows).unwrap();
+            if tick % 100 == 0 {
+                assert_eq!(store.maintain(at).unwrap().blocks_sealed, 0, "at {tick}");
+            }
+        }
     }
 
     /// As `tsdb import` of a dump brings them: one series after the other.

@@ -87,15 +87,17 @@ fn write(store: &Store, figures: &Figures, mut queue: mpsc::Receiver<Work>) {
                 queue.close();
             }
             next = queue.try_recv().ok();
+            let last = next.is_none();
             // The store says itself, once, when it cannot write and when it can again.
             let _ = match work {
                 Work::Tick { source, at, rows } => {
                     let handle = sources.entry(Arc::clone(&source)).or_insert_with(|| store.source(&source));
-                    let last = next.is_none();
                     if last { handle.append(at, &rows) } else { handle.append_soon(at, &rows) }.map(drop)
                 }
                 Work::End { source, at } => {
-                    sources.remove(&source).unwrap_or_else(|| store.source(&source)).end(at)
+                    let mut handle = sources.remove(&source).unwrap_or_else(|| store.source(&source));
+                    // Many targets may go at once; each commit is a wait for the disk.
+                    if last { handle.end(at) } else { handle.append_soon(at, &[]).map(drop) }
                 }
                 Work::Close => Ok(()),
                 Work::Maintain => {
