@@ -47,6 +47,9 @@ modules:
   dns_valid: {prober: dns, timeout: 5s, dns: {query_name: none.example, query_type: A, valid_rcodes: [NXDOMAIN]}}
   dns_text: {prober: dns, timeout: 5s, dns: {query_name: here.example, query_type: A, validate_answer_rrs: {fail_if_not_matches_regexp: ['^here\.example\.\t60\tIN\tA\t192\.0\.2\.1$']}}}
   dns_not_text: {prober: dns, timeout: 5s, dns: {query_name: here.example, query_type: A, validate_answer_rrs: {fail_if_matches_regexp: ['192\.0']}}}
+  dns_gone: {prober: dns, timeout: 5s, dns: {query_name: none.example, query_type: A, valid_rcodes: [NXDOMAIN], validate_answer_rrs: {fail_if_not_matches_regexp: ['192\.0']}}}
+  dns_one_of: {prober: dns, timeout: 5s, dns: {query_name: here.example, query_type: A, validate_answer_rrs: {fail_if_none_matches_regexp: ['192\.0', '198\.51']}}}
+  dns_none_of: {prober: dns, timeout: 5s, dns: {query_name: here.example, query_type: A, validate_answer_rrs: {fail_if_none_matches_regexp: ['10\.0', '198\.51']}}}
   dns_tcp: {prober: dns, timeout: 5s, dns: {query_name: here.example, query_type: A, transport_protocol: tcp}}
   icmp: {prober: icmp, timeout: 5s, icmp: {preferred_ip_protocol: ip4}}
 """
@@ -186,7 +189,8 @@ def cases(ports):
     yield ("not_ssl", f"{url}/")
     yield from [("tcp", f"127.0.0.1:{web}"), ("tcp", f"127.0.0.1:{free_port()}"), ("tcp_tls", f"localhost:{tls}")]
     yield from [("tcp_talk", f"127.0.0.1:{talk}"), ("tcp_dumb", f"127.0.0.1:{talk}")]
-    yield from [(name, f"127.0.0.1:{dns}") for name in ("dns", "dns_soa", "dns_missing", "dns_valid", "dns_text", "dns_not_text")]
+    yield from [(name, f"127.0.0.1:{dns}") for name in ("dns", "dns_soa", "dns_missing", "dns_valid", "dns_text", "dns_not_text",
+                                                      "dns_gone", "dns_one_of", "dns_none_of")]
     yield ("dns_tcp", f"127.0.0.1:{dns_tcp}")
     yield ("icmp", "127.0.0.1")
 

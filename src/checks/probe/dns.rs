@@ -77,11 +77,16 @@ impl Validator {
         if let Some(pattern) = self.fail_if_all_match.iter().find(|p| !records.is_empty() && all(p)) {
             return Some(shown("all match", pattern));
         }
-        if let Some(pattern) = self.fail_if_not_matches.iter().find(|pattern| !all(pattern)) {
+        // What is not there does not match either: a record that was deleted is no success.
+        let not_all = |pattern: &&Pattern| records.is_empty() || !all(pattern);
+        if let Some(pattern) = self.fail_if_not_matches.iter().find(not_all) {
             return Some(shown("one does not match", pattern));
         }
-        let pattern = self.fail_if_none_matches.iter().find(|pattern| !any(pattern))?;
-        Some(shown("none matches", pattern))
+        // One of them is enough.
+        if self.fail_if_none_matches.iter().any(any) {
+            return None;
+        }
+        self.fail_if_none_matches.first().map(|pattern| shown("none matches", pattern))
     }
 }
 

@@ -310,6 +310,13 @@ async fn answers_of_dns() {
             "query_name: here, validate_authority_rrs: {fail_if_all_match_regexp: ['NS\\tns\\.']}",
             "authority section: all match",
         ),
+        ("query_name: here, validate_answer_rrs: {fail_if_none_matches_regexp: ['192\\.0', '198\\.51']}", ""),
+        ("query_name: here, validate_answer_rrs: {fail_if_none_matches_regexp: [x, y]}", "none matches"),
+        ("query_name: here, validate_additional_rrs: {fail_if_none_matches_regexp: [x]}", "none matches"),
+        (
+            "query_name: here, validate_additional_rrs: {fail_if_not_matches_regexp: [x]}",
+            "one does not match",
+        ),
         ("query_name: here, validate_additional_rrs: {fail_if_all_match_regexp: [x]}", ""),
     ] {
         let (values, failure) =

@@ -25,11 +25,15 @@ pub(super) struct Counts {
     pub(super) involuntary: u64,
 }
 
+/// Stands for bytes that could not be read.
+pub(super) const UNREAD: u64 = u64::MAX;
+
 impl Counts {
     /// Adds what came since `before`. What could not be read this time, or went backwards, adds nothing.
     pub(super) fn add_since(&mut self, now: &Self, before: &Self) {
         let add = |total: &mut u64, now: u64, before: u64| {
-            *total = total.saturating_add(now.saturating_sub(before))
+            let known = now != UNREAD;
+            *total = total.saturating_add(if known { now.saturating_sub(before) } else { 0 });
         };
         add(&mut self.user, now.user, before.user);
         add(&mut self.system, now.system, before.system);
@@ -39,6 +43,18 @@ impl Counts {
         add(&mut self.minor_faults, now.minor_faults, before.minor_faults);
         add(&mut self.voluntary, now.voluntary, before.voluntary);
         add(&mut self.involuntary, now.involuntary, before.involuntary);
+    }
+
+    /// What the next reading is held against: this one, and `before` where it could not be read, or all of it would count
+    /// once more.
+    pub(super) const fn or_before(mut self, before: &Self) -> Self {
+        if self.read_bytes == UNREAD {
+            self.read_bytes = before.read_bytes;
+        }
+        if self.written_bytes == UNREAD {
+            self.written_bytes = before.written_bytes;
+        }
+        self
     }
 }
 
@@ -288,5 +304,17 @@ mod tests {
         total.add_since(&counts(5, 10), &counts(2, 0));
         total.add_since(&counts(4, 12), &counts(5, 10));
         assert_eq!(total, counts(3, 12));
+    }
+
+    #[test]
+    fn bytes_that_cannot_be_read_for_a_while_do_not_count_again() {
+        let mut total = Counts::default();
+        let mut before = Counts { read_bytes: UNREAD, ..Counts::default() };
+        for (read_bytes, want) in [(UNREAD, 0), (500, 0), (UNREAD, 0), (UNREAD, 0), (507, 7), (508, 8)] {
+            let now = Counts { read_bytes, ..Counts::default() };
+            total.add_since(&now, &before);
+            before = now.or_before(&before);
+            assert_eq!(total.read_bytes, want);
+        }
     }
 }

@@ -184,6 +184,21 @@ fn totals_over_the_life_of_processes() {
 }
 
 #[test]
+fn bytes_that_cannot_be_read_in_a_pass_do_not_count_again() {
+    let fixture = Fixture::new().process(A, &[]);
+    let io = fixture.path().join("proc/10/io");
+    let io_of = |written: u64| format!("read_bytes: 0\nwrite_bytes: {written}\n");
+    std::fs::write(&io, io_of(500)).unwrap();
+    let mut collector = fixture.collector("process");
+    let mut written = || lines(&mut *collector, "write_bytes").concat();
+    assert!(written().ends_with(" 0"));
+    std::fs::remove_file(&io).unwrap();
+    assert!(written().ends_with(" 0"));
+    std::fs::write(&io, io_of(507)).unwrap();
+    assert!(written().ends_with(" 7"));
+}
+
+#[test]
 fn children_go_with_their_ancestors_unless_told_otherwise() {
     let child = P { pid: 11, parent: 10, comm: "b", line: "b", ..A };
     let grandchild = P { pid: 9, parent: 11, comm: "c", line: "c", ..A };

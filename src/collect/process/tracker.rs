@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use rustc_hash::FxHashMap;
 
-use super::groups::{Counts, Groups};
+use super::groups::{Counts, Groups, UNREAD};
 use super::namer::{Attributes, Namer};
 use super::read::{Failure, Procfs, Stat, Status};
 use super::users::Users;
@@ -286,7 +286,7 @@ impl Tracker {
         rules: &Rules,
     ) -> Option<Reading<'s>> {
         let status = self.noted(procfs.status(pid, None))?;
-        let io = self.partly(procfs.io(pid, None)).unwrap_or_default();
+        let io = self.partly(procfs.io(pid, None)).unwrap_or((UNREAD, UNREAD));
         let open_files = self.partly(procfs.open_files(pid));
         let file_limit = self.noted(procfs.file_limit(pid))?;
         let shares = rules.proportional.then(|| self.partly(procfs.proportional_bytes(pid))).flatten();
@@ -309,7 +309,7 @@ impl Tracker {
         let Some(member) = self.known.get_mut(&pid).and_then(|known| known.member.as_mut()) else { return };
         let Some(group) = self.groups.get(member.group) else { return };
         group.counts.add_since(&reading.counts, &member.counts);
-        member.counts = reading.counts;
+        member.counts = reading.counts.or_before(&member.counts);
         group.now.add(reading, rules.page_bytes);
         group.waits_in(&reading.waits);
 
@@ -319,15 +319,16 @@ impl Tracker {
         for thread in &reading.threads {
             group.waits_in(&thread.waits);
             let key = (thread.id, thread.start);
+            let before = member.threads.get(&key);
             if let Some(named) = group.threads_named(&thread.name) {
                 named.threads += 1;
-                if let Some(before) = member.threads.get(&key) {
+                if let Some(before) = before {
                     named.counts.add_since(&thread.counts, before);
                 }
             } else {
                 left_out += 1;
             }
-            seen.insert(key, thread.counts);
+            seen.insert(key, before.map_or(thread.counts, |before| thread.counts.or_before(before)));
         }
         member.threads = seen;
         self.groups.threads_left_out += left_out;
@@ -346,7 +347,8 @@ impl Tracker {
         let read = |id: u32| {
             let stat = procfs.stat(pid, Some(id)).ok()?;
             let status = procfs.status(pid, Some(id)).ok()?;
-            let counts = counts(&stat, &status, procfs.io(pid, Some(id)).unwrap_or_default());
+            let io = procfs.io(pid, Some(id)).unwrap_or((UNREAD, UNREAD));
+            let counts = counts(&stat, &status, io);
             let waits = procfs.waits_in(pid, Some(id)).unwrap_or_default().into();
             Some(Thread { id, start: stat.start, name: stat.comm, state: stat.state, counts, waits })
         };
