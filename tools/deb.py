@@ -47,7 +47,8 @@ def manual(binary, version):
 def unit():
     text = read("examples", "systemd", "outrigger.service").replace("# /etc/systemd/system/outrigger.service\n", "")
     start = re.search(r"^ExecStart=.*$", text, re.M)[0]
-    wanted = start.replace("/usr/local/bin/outrigger run", "/usr/bin/outrigger run --config.file=/etc/outrigger/outrigger.yml") + " $OUTRIGGER_ARGS"
+    # Where it listens and keeps its history is for outrigger.yml to say: a flag would be stronger than that.
+    wanted = "ExecStart=/usr/bin/outrigger run --config.file=/etc/outrigger/outrigger.yml $OUTRIGGER_ARGS"
     return text.replace(start, f"EnvironmentFile=-/etc/default/outrigger\n{wanted}")
 
 
