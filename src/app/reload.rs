@@ -9,9 +9,10 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use tracing::{error, info, warn};
 
+use super::history::Queries;
 use super::log::Log;
 use super::rules::Rules;
-use super::settings::{Effect, Settings, rows};
+use super::settings::{CollectSettings, Effect, Settings, rows};
 use super::{Invocation, clock};
 use crate::checks::Checks;
 use crate::collect::{Engine, Own};
@@ -30,6 +31,7 @@ pub(super) struct Reloader {
     pub(super) status: Status,
     pub(super) targets: Arc<TargetManager>,
     pub(super) remotes: Arc<RemoteWrites>,
+    pub(super) queries: Queries,
     pub(super) rules: Arc<Rules>,
     pub(super) checks: Checks,
 }
@@ -61,7 +63,8 @@ impl Reloader {
         let work = move || {
             let settings = invocation.settings().map_err(|error| error.to_string())?;
             let judges = settings.judges().map_err(|error| error.to_string())?;
-            let same = settings.collect == current.collect && settings.path == current.path;
+            let collect = in_force(&settings.collect, &current.collect);
+            let same = collect == current.collect && settings.path == current.path;
             // An engine that stays keeps what its collectors remember.
             let engine =
                 if same { None } else { Some(settings.engine(own).map_err(|error| error.to_string())?) };
@@ -100,6 +103,7 @@ impl Reloader {
             worker_threads: _,
         } = settings;
         self.remotes.apply(&remote_write, &scrape.global.external_labels);
+        self.queries.apply(&scrape.global);
         self.targets.apply(&scrape);
         self.checks.apply(&checks);
         let (applied, global, told) = (Arc::clone(&self.rules), scrape.global.clone(), notify.clone());
@@ -114,7 +118,7 @@ impl Reloader {
         self.current = Settings {
             log,
             path,
-            collect,
+            collect: in_force(&collect, &self.current.collect),
             health,
             scrape,
             remote_write,
@@ -135,6 +139,17 @@ impl Reloader {
     }
 }
 
+/// What of new settings of collectors a reload takes over: not what belongs to the passes for the history, which only
+/// a restart changes.
+fn in_force(new: &CollectSettings, old: &CollectSettings) -> CollectSettings {
+    CollectSettings {
+        history_interval: old.history_interval,
+        job: old.job.clone(),
+        instance: old.instance.clone(),
+        ..new.clone()
+    }
+}
+
 /// Settings that differ but only a restart changes.
 fn waiting_for_restart(old: &Settings, new: &Settings) -> Vec<&'static str> {
     let differs =
@@ -150,6 +165,7 @@ mod tests {
     use crate::app::settings::LogSettings;
     use crate::collect::Selection;
     use crate::model::{Row, Timestamp};
+    use crate::promql::{ParseOptions, QueryOptions, Value, parse};
     use crate::remote_write::{RemoteWriteMetrics, RemoteWritesConfig};
     use crate::scrape::{ScrapeLimits, ScrapeMetrics, Sink, TargetKey};
     use crate::store::{Store, StoreConfig};
@@ -195,6 +211,7 @@ mod tests {
         let engine = Arc::new(ArcSwap::from_pointee(current.engine(Arc::clone(&own)).unwrap()));
         let log = Log::discarding(LogSettings::default());
         let store = Store::open(StoreConfig::default(), clock::now()).unwrap();
+        let queries = Queries::new(&current);
         let rules = Arc::new(Rules::new(&current, store, ScrapeMetrics::default(), &own));
         Fixture {
             dir,
@@ -207,6 +224,7 @@ mod tests {
                 status: Status::default(),
                 targets: no_targets(),
                 remotes: no_remotes(),
+                queries,
                 rules,
                 checks: Checks::new(clock::now),
             },
@@ -346,13 +364,37 @@ mod tests {
     #[tokio::test]
     async fn what_only_a_restart_changes_is_named_until_it_comes() {
         let mut program = running("");
-        program.write("web: {max_requests: 7, limits: {headers: 9}}\n");
+        let before = Arc::as_ptr(&program.reloader.engine.load_full());
+        program.write(
+            "web: {max_requests: 7, limits: {headers: 9}}\ncollect: {history_interval: 7s, job: j, instance: i}\n",
+        );
         for _ in 0..2 {
             let settings = program.reloader.invocation.settings().unwrap();
-            let waiting = waiting_for_restart(&program.reloader.current, &settings);
-            assert_eq!(waiting, ["web.max_requests", "web.limits.headers"]);
+            let mut waiting = waiting_for_restart(&program.reloader.current, &settings);
+            waiting.sort_unstable();
+            let collect = ["collect.history_interval", "collect.instance", "collect.job"];
+            assert_eq!(waiting, [&collect[..], &["web.limits.headers", "web.max_requests"]].concat());
             program.reloader.reload("test").await.unwrap();
         }
+        assert_eq!(Arc::as_ptr(&program.reloader.engine.load_full()), before);
+    }
+
+    #[tokio::test]
+    async fn queries_follow_what_is_global() {
+        let mut program = running("global: {external_labels: {site: a}}\n");
+        let queries = program.reloader.queries.clone();
+        let memory = crate::promql::Memory::default();
+        let seen = || {
+            let expr = parse("count_over_time(vector(1)[10m:])", &ParseOptions::default()).unwrap();
+            let at = Timestamp::from_millis(0);
+            let result = queries.engine.instant(&memory, &expr, at, &QueryOptions::default()).unwrap();
+            let Value::Vector(samples) = result.value else { panic!("no vector") };
+            (samples[0].value, queries.external_labels.load().to_string())
+        };
+        assert_eq!(seen(), (10.0, "{site=\"a\"}".to_owned()));
+        program.write("global: {external_labels: {site: b}, evaluation_interval: 2m}\n");
+        program.reloader.reload("test").await.unwrap();
+        assert_eq!(seen(), (5.0, "{site=\"b\"}".to_owned()));
     }
 
     #[tokio::test]

@@ -190,6 +190,7 @@ async fn serve(
         reload: settings.web.enable_lifecycle.then_some(reload_handle),
         metrics: http_metrics,
         push: pushes,
+        external_url: api.facts.external_url.clone(),
         api: Some(api),
         write,
         version: format!("{} (revision {})", BUILD.version, BUILD.revision),
@@ -208,6 +209,7 @@ async fn serve(
         status,
         targets: history.targets(),
         remotes: history.remotes(),
+        queries: history.queries(),
         rules: Arc::clone(&rules),
         checks: checks.clone(),
     };

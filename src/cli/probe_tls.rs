@@ -9,17 +9,18 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use rustls::client::WebPkiServerVerifier;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use rustls::client::danger::ServerCertVerifier;
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use crate::app::settings::TlsSettings;
 use crate::config::read_bounded;
+use crate::http_client::KeyHolder;
 use crate::model::ByteSize;
 
 const LARGEST_PEM: ByteSize = ByteSize::new(1 << 20);
@@ -59,7 +60,7 @@ impl Trust {
 
     fn verifier(&self, provider: &Arc<CryptoProvider>) -> anyhow::Result<Arc<dyn ServerCertVerifier>> {
         if self.settings.insecure_skip_verify {
-            return Ok(Arc::new(Known { certificate: None, provider: Arc::clone(provider) }));
+            return Ok(Arc::new(KeyHolder { certificate: None, provider: Arc::clone(provider) }));
         }
         if let Some(file) = &self.settings.ca_file {
             let mut roots = RootCertStore::empty();
@@ -74,54 +75,7 @@ impl Trust {
                 "https needs healthcheck.tls_config: ca_file, or insecure_skip_verify; or --web.config.file, whose certificate is the instance's"
             );
         };
-        Ok(Arc::new(Known { certificate: Some(own), provider: Arc::clone(provider) }))
-    }
-}
-
-/// Accepts one certificate, or any; in both cases only with a proof of its key.
-#[derive(Debug)]
-struct Known {
-    certificate: Option<CertificateDer<'static>>,
-    provider: Arc<CryptoProvider>,
-}
-
-impl ServerCertVerifier for Known {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        match &self.certificate {
-            Some(own) if own != end_entity => {
-                Err(rustls::Error::General("not the certificate that the web configuration names".to_owned()))
-            }
-            _ => Ok(ServerCertVerified::assertion()),
-        }
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
+        Ok(Arc::new(KeyHolder { certificate: Some(own), provider: Arc::clone(provider) }))
     }
 }
 

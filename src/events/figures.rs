@@ -10,7 +10,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 
 use super::event::Outcome;
 use super::log::{EventLog, Pair, State};
-use super::tally::{Distribution, LEAD_BUCKETS, RECOVERY_BUCKETS, Tally};
+use super::tally::{Distribution, LEAD_BUCKETS, RECOVERY_BUCKETS};
 use crate::model::Timestamp;
 
 /// See the module's page.
@@ -71,8 +71,7 @@ fn pair_labels<'a>(service: &'a str, environment: &'a str) -> Vec<(&'static str,
 fn deployments(state: &State, now: Timestamp, encoder: &mut DescriptorEncoder<'_>) -> std::fmt::Result {
     let (name, help) = ("outrigger_delivery_deployments", "Deployments by outcome");
     let mut out = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
-    let deployed = || state.tallies.iter().filter(|(_, tally)| tally.last_deployment_ms.is_some());
-    for (pair, tally) in deployed() {
+    for (pair, tally) in state.tallies.iter().filter(|(_, tally)| tally.has_deployed()) {
         for outcome in [Outcome::Success, Outcome::Failure] {
             let mut labels = labels(pair);
             labels.push(("outcome", outcome.as_str()));
@@ -82,10 +81,10 @@ fn deployments(state: &State, now: Timestamp, encoder: &mut DescriptorEncoder<'_
     let name = "outrigger_delivery_last_deployment_timestamp_seconds";
     let mut out =
         encoder.encode_descriptor(name, "When the newest deployment was", None, MetricType::Gauge)?;
-    for (pair, tally) in deployed() {
-        let at =
-            |tally: &Tally| tally.last_deployment_ms.map(|ms| Timestamp::from_millis(ms).as_seconds_f64());
-        ConstGauge::new(at(tally).unwrap_or_default()).encode(out.encode_family(&labels(pair))?)?;
+    for (pair, tally) in &state.tallies {
+        let Some(last_ms) = tally.last_deployment_ms else { continue };
+        let at = Timestamp::from_millis(last_ms).as_seconds_f64();
+        ConstGauge::new(at).encode(out.encode_family(&labels(pair))?)?;
     }
     Ok(())
 }

@@ -278,8 +278,15 @@ impl<'a> Change<'a> {
         }
         let known = self.state.tallies.get(&pair).cloned();
         let now = self.now;
-        let tally = self.tallies.entry(pair).or_insert_with(|| known.unwrap_or_else(|| Tally::new(now)));
-        tally.change(before, after);
+        let tally =
+            self.tallies.entry(pair.clone()).or_insert_with(|| known.unwrap_or_else(|| Tally::new(now)));
+        let (state, changed, own) = (self.state, &self.events, before.map(|event| event.id.as_str()));
+        tally.change(before, after, || {
+            let kept = state.events.values().filter(|event| !changed.contains_key(&event.id));
+            let others = kept.chain(changed.values()).filter(|event| Some(event.id.as_str()) != own);
+            let of_pair = others.filter(|event| event.service == pair.0 && event.environment == pair.1);
+            of_pair.filter(|event| event.kind == super::event::DEPLOYMENT).map(|event| event.at_ms).max()
+        });
     }
 
     fn pairs(&self) -> usize {

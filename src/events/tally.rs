@@ -56,17 +56,27 @@ impl Tally {
         self.actual.len() == FIELDS && self.shown.len() == FIELDS
     }
 
-    /// An event is now this, and was that.
-    pub(super) fn change(&mut self, before: Option<&Event>, after: Option<&Event>) {
+    /// An event is now this, and was that. `others` tells when the newest other deployment was that is known.
+    pub(super) fn change(
+        &mut self,
+        before: Option<&Event>,
+        after: Option<&Event>,
+        others: impl FnOnce() -> Option<i64>,
+    ) {
         for (event, sign) in [(before, -1.0), (after, 1.0)] {
             let Some(event) = event else { continue };
             for (total, part) in self.actual.iter_mut().zip(parts(event)) {
                 *total += sign * part;
             }
         }
-        if let Some(event) = after.filter(|event| event.kind == DEPLOYMENT) {
-            self.last_deployment_ms = self.last_deployment_ms.max(Some(event.at_ms));
+        let deployed =
+            |event: Option<&Event>| event.filter(|event| event.kind == DEPLOYMENT).map(|event| event.at_ms);
+        let (was, is) = (deployed(before), deployed(after));
+        // A newer one than this is known no more but was there: its time stays.
+        if is < was && was >= self.last_deployment_ms {
+            self.last_deployment_ms = others();
         }
+        self.last_deployment_ms = self.last_deployment_ms.max(is);
         for (shown, actual) in self.shown.iter_mut().zip(&self.actual) {
             *shown = shown.max(*actual);
         }
@@ -76,6 +86,11 @@ impl Tally {
         let since = Timestamp::from_millis(self.since_ms);
         let is_new = now >= since && now.since(since) < FIRST_ZERO;
         if is_new { 0.0 } else { self.shown.get(at).copied().unwrap_or_default() }
+    }
+
+    /// Whether there ever was a deployment, also one that was taken back: its counters stay.
+    pub(super) fn has_deployed(&self) -> bool {
+        self.shown.iter().take(OUTCOMES).any(|shown| *shown > 0.0)
     }
 
     /// Deployments with this outcome.

@@ -170,6 +170,57 @@ fn an_event_that_is_deleted_is_gone_and_counts_no_more() {
 }
 
 #[test]
+fn the_last_deployment_is_the_newest_that_is_left() {
+    let log = open(&store());
+    let deploy = |id: &str, time: i64, service: &str| {
+        let event =
+            format!(r#"{{"id": "{id}", "type": "deployment", "service": "{service}", "time": {time}}}"#);
+        post(&log, &event, at(0)).expect("taken");
+    };
+    let last = || {
+        let all = figures(&log, "last_deployment");
+        all.lines().map(|line| line.rsplit(' ').next().unwrap_or_default().to_owned()).collect::<Vec<_>>()
+    };
+    deploy("a", 100, "s");
+    deploy("b", 200, "s");
+    deploy("c", 300, "s");
+    assert_eq!(last(), ["300.0"]);
+    deploy("c", 150, "s");
+    assert_eq!(last(), ["200.0"], "the newest happened earlier");
+    deploy("c", 300, "s");
+    assert!(log.delete("a", at(1)).expect("kept"));
+    assert_eq!(last(), ["300.0"], "an older one is gone");
+    assert!(log.delete("c", at(1)).expect("kept"));
+    assert_eq!(last(), ["200.0"], "the newest is gone");
+    deploy("d", 50, "s");
+    deploy("b", 200, "t");
+    assert_eq!(last(), ["50.0", "200.0"], "it was another service's");
+    let both = r#"[{"id": "b", "time": 10}, {"id": "d", "time": 20}, {"id": "d", "time": 15}]"#;
+    post(&log, both, at(0)).expect("taken");
+    assert_eq!(last(), ["15.0", "10.0"], "all in one post");
+    assert!(log.delete("b", at(1)).expect("kept"));
+    assert_eq!(last(), ["15.0"], "none is left");
+    assert_eq!(figures(&log, "success").lines().count(), 2, "counters stay");
+}
+
+#[test]
+fn the_time_of_an_evicted_deployment_stays() {
+    let log = open(&store());
+    let first = r#"{"id": "a", "type": "deployment", "service": "s", "time": 100}"#;
+    post(&log, first, at(0)).expect("taken");
+    for batch in 0..10 {
+        let events = (0..1_000).map(|n| format!(r#"{{"id": "{batch}-{n}", "type": "note", "time": 200}}"#));
+        post(&log, &format!("[{}]", events.collect::<Vec<_>>().join(",")), at(0)).expect("taken");
+    }
+    assert!(!log.delete("a", at(1)).expect("kept"), "evicted");
+    let old = r#"{"id": "b", "type": "deployment", "service": "s", "time": 90}"#;
+    assert!(log.delete("0-0", at(1)).expect("kept"), "room");
+    post(&log, old, at(0)).expect("taken");
+    assert!(log.delete("b", at(1)).expect("kept"));
+    assert!(figures(&log, "last_deployment").ends_with(" 100.0"));
+}
+
+#[test]
 fn a_new_series_is_zero_before_it_counts() {
     let store = store();
     let log = EventLog::open(&store, || at(89));

@@ -39,6 +39,18 @@ impl HttpError {
         Self::Call { method: method.clone(), url: shown_url(url), problem }
     }
 
+    /// The same without the URLs, where one is a secret. What Alertmanager shows in their place.
+    pub fn without_url(self) -> Self {
+        let redacted = || "<redacted>".to_owned();
+        match self {
+            Self::Call { method, problem: Problem::Location(_), .. } => {
+                Self::Call { method, url: redacted(), problem: Problem::Location(redacted()) }
+            }
+            Self::Call { method, problem, .. } => Self::Call { method, url: redacted(), problem },
+            other => other,
+        }
+    }
+
     /// Whether it took too long.
     pub const fn is_timeout(&self) -> bool {
         matches!(self, Self::Call { problem: Problem::Deadline, .. } | Self::Body(Problem::Deadline))
@@ -204,5 +216,14 @@ mod tests {
             HttpError::call(&Method::GET, &url, dial.into()).to_string(),
             "Get \"http://u:xxxxx@h:1/metrics?a=b\": dial tcp 127.0.0.1:1: connect: connection refused"
         );
+    }
+
+    #[test]
+    fn a_secret_url_is_not_shown() {
+        let url: Uri = "http://h:1/token".parse().unwrap();
+        let shown = |problem| HttpError::call(&Method::POST, &url, problem).without_url().to_string();
+        assert_eq!(shown(Problem::Deadline), "Post \"<redacted>\": context deadline exceeded");
+        let location = Problem::Location("ftp://h:1/token".to_owned());
+        assert_eq!(shown(location), "Post \"<redacted>\": failed to parse Location header \"<redacted>\"");
     }
 }

@@ -27,4 +27,5 @@ pub use inflate::inflate;
 pub(crate) use proxy::percent_decoded;
 pub use redirect::next_url;
 pub use settings::{Auth, HttpClientSettings, ProxySettings, ProxyUrl, TlsSettings, TlsVersion};
+pub(crate) use tls::KeyHolder;
 pub use tls::Tls;

@@ -66,7 +66,9 @@ impl Tls {
             .with_protocol_versions(&versions)
             .map_err(|error| format!("tls: {error}"))?;
         let builder = if self.settings.insecure_skip_verify {
-            builder.dangerous().with_custom_certificate_verifier(Arc::new(AnyCertificate(provider)))
+            builder
+                .dangerous()
+                .with_custom_certificate_verifier(Arc::new(KeyHolder { certificate: None, provider }))
         } else {
             let roots = match &self.settings.ca {
                 Some(ca) => Arc::new(read_roots(ca, files)?),
@@ -141,20 +143,29 @@ fn system_roots() -> Result<Arc<RootCertStore>, String> {
     Ok(Arc::clone(roots))
 }
 
-/// `insecure_skip_verify`: whoever holds the key of the certificate that was shown.
+/// Accepts whoever proves to hold the key of a certificate: that of the web configuration, where an instance is asked on its
+/// own machine; `None`: any (`insecure_skip_verify`).
 #[derive(Debug)]
-struct AnyCertificate(Arc<CryptoProvider>);
+pub(crate) struct KeyHolder {
+    pub(crate) certificate: Option<CertificateDer<'static>>,
+    pub(crate) provider: Arc<CryptoProvider>,
+}
 
-impl ServerCertVerifier for AnyCertificate {
+impl ServerCertVerifier for KeyHolder {
     fn verify_server_cert(
         &self,
-        _end_entity: &CertificateDer<'_>,
+        end_entity: &CertificateDer<'_>,
         _intermediates: &[CertificateDer<'_>],
         _server_name: &ServerName<'_>,
         _ocsp_response: &[u8],
         _now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
+        match &self.certificate {
+            Some(own) if own != end_entity => {
+                Err(rustls::Error::General("not the certificate that the web configuration names".to_owned()))
+            }
+            _ => Ok(ServerCertVerified::assertion()),
+        }
     }
 
     fn verify_tls12_signature(
@@ -163,7 +174,7 @@ impl ServerCertVerifier for AnyCertificate {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, cert, dss, &self.0.signature_verification_algorithms)
+        verify_tls12_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
     }
 
     fn verify_tls13_signature(
@@ -172,10 +183,10 @@ impl ServerCertVerifier for AnyCertificate {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, cert, dss, &self.0.signature_verification_algorithms)
+        verify_tls13_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
+        self.provider.signature_verification_algorithms.supported_schemes()
     }
 }

@@ -149,16 +149,20 @@ impl Notifier {
         self.lock().settings.resolve_on_shutdown
     }
 
-    /// Hands over what waits for Alertmanagers, until a deadline, and stops. What webhooks owe stays in the store.
+    /// Hands over what waits, until a deadline, and stops. What webhooks still owe stays in the store.
     pub async fn shutdown(&self, deadline: Instant) {
-        let (sets, webhooks) = {
+        let (sets, mut webhooks) = {
             let mut state = self.lock();
             (std::mem::take(&mut state.sets), std::mem::take(&mut state.webhooks))
         };
+        // They go on beside each other; a receiver that hangs costs the others nothing.
+        webhooks.iter_mut().for_each(Webhook::close);
         for set in &sets {
             set.drain(deadline).await;
         }
-        drop(webhooks);
+        for webhook in &mut webhooks {
+            webhook.drain(deadline).await;
+        }
     }
 }
 

@@ -108,6 +108,45 @@ async fn what_a_webhook_is_owed_outlives_the_process_and_is_paid_once() {
 }
 
 #[tokio::test]
+async fn what_waits_in_groups_is_told_before_the_end() {
+    let (peer, hangs) =
+        (Peer::fixed(Answer::Text(200, "text/plain", String::new())).await, Peer::fixed(Answer::Hang).await);
+    let notifier = notifier(&store(), &webhook(&peer));
+    notifier.send(&[alert("A", 300)]);
+    until("told", || peer.requests().len() == 1).await;
+    // The group would wait for its interval.
+    notifier.send(&[alert("A", -1)]);
+    notifier.shutdown(tokio::time::Instant::now() + Duration::from_secs(30)).await;
+    assert_eq!(bodies(&peer).iter().map(|body| &body["status"]).collect::<Vec<_>>(), ["firing", "resolved"]);
+    // One that takes nothing is owed it at the next start.
+    let store = store();
+    let before = self::notifier(&store, &webhook(&hangs));
+    before.send(&[alert("A", 300)]);
+    until("called", || hangs.requests().len() == 1).await;
+    before.send(&[alert("A", -1)]);
+    before.shutdown(tokio::time::Instant::now() + Duration::from_millis(500)).await;
+    let _after = self::notifier(&store, &webhook(&peer));
+    until("both are told", || peer.requests().len() == 4).await;
+    assert_eq!(bodies(&peer)[3]["status"], "resolved");
+}
+
+#[tokio::test]
+async fn the_url_of_a_webhook_is_not_shown() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let file = dir.path().join("url");
+    // Nobody listens at port 1.
+    std::fs::write(&file, "http://127.0.0.1:1/token\n").expect("written");
+    for url in ["url: 'http://127.0.0.1:1/token'".to_owned(), format!("url_file: '{}'", file.display())] {
+        let text = format!("alerting: {{webhooks: [{{name: ops, {url}, group_wait: 0s}}]}}\n");
+        let notifier = notifier(&store(), &text);
+        notifier.send(&[alert("A", 300)]);
+        until("it has failed", || !notifier.failing().0.is_empty()).await;
+        let error = "Post \"<redacted>\": dial tcp 127.0.0.1:1: connect: connection refused";
+        assert_eq!(notifier.failing().0, [("ops".to_owned(), error.to_owned())]);
+    }
+}
+
+#[tokio::test]
 async fn what_a_webhook_refuses_is_given_up() {
     let answers = Mutex::new(vec![200, 403]);
     let peer = Peer::start(move |_| {

@@ -5,7 +5,7 @@
 //!
 //! Source: Prometheus documentation, "HTTP API" and the `--query.*` flags; its error texts.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -185,6 +185,8 @@ impl Ended {
 #[derive(Debug)]
 pub struct Engine {
     options: EngineOptions,
+    /// Milliseconds; those of the options at first.
+    subquery_step: AtomicI64,
     turns: Turns,
     ended: Ended,
 }
@@ -193,10 +195,16 @@ impl Engine {
     /// An engine.
     pub fn new(options: EngineOptions) -> Self {
         let turns = Turns { free: Mutex::new(options.max_concurrency.max(1)), given_back: Condvar::new() };
-        Self { options, turns, ended: Ended::default() }
+        let subquery_step = AtomicI64::new(milliseconds(options.default_subquery_step));
+        Self { options, subquery_step, turns, ended: Ended::default() }
     }
 
-    /// What holds for all its queries.
+    /// Takes another step for subqueries that name none than that of the options.
+    pub fn set_default_subquery_step(&self, step: Duration) {
+        self.subquery_step.store(milliseconds(step), Ordering::Relaxed);
+    }
+
+    /// What it was made with.
     pub const fn options(&self) -> &EngineOptions {
         &self.options
     }
@@ -301,7 +309,7 @@ impl Engine {
         let lookback = options.lookback.filter(|lookback| !lookback.is_zero());
         let limits = eval::Limits {
             lookback_ms: milliseconds(lookback.unwrap_or(self.options.lookback)),
-            subquery_step_ms: milliseconds(self.options.default_subquery_step).max(1),
+            subquery_step_ms: self.subquery_step.load(Ordering::Relaxed).max(1),
             max_samples: self.options.max_samples,
             deadline,
             cancel: options.cancel.clone(),

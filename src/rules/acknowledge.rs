@@ -132,7 +132,7 @@ impl Group {
             rule.with_alerts(|alerts| {
                 for alert in alerts.iter_mut().filter(|alert| meant(alert)) {
                     let old = std::mem::replace(&mut alert.acknowledged, given.cloned());
-                    changes.push(saved::put(self.key(), rule.spec(), alert));
+                    changes.push(saved::put(self.key(), rule, alert));
                     before.push((rule, alert.labels.clone(), old));
                 }
             });

@@ -8,7 +8,7 @@
 //!
 //! Source: Prometheus documentation, "Alerting rules"; `rules/alerting.go` for the order of steps.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::acknowledge::Acknowledgement;
@@ -243,6 +243,12 @@ impl Alerts {
         self.by_labels.contains_key(labels)
     }
 
+    /// Whether one that fires has no series among these.
+    pub(super) fn fire_without(&self, found: &[Candidate]) -> bool {
+        let found: BTreeSet<&Labels> = found.iter().map(|candidate| &candidate.labels).collect();
+        self.iter().any(|alert| alert.state == AlertState::Firing && !found.contains(&alert.labels))
+    }
+
     /// All changes are in the store.
     pub(super) fn saved(&mut self) {
         self.by_labels.values_mut().for_each(|alert| alert.changed = false);
@@ -411,7 +417,7 @@ impl Alert {
         }
     }
 
-    /// Whether it fires now.
+    /// Whether it fires now. One that only waits for its series does not: nobody knows whether its condition holds.
     fn settle(&mut self, step: &Step<'_>) {
         if self.state != AlertState::Pending {
             return;
@@ -419,7 +425,7 @@ impl Alert {
         if self.active_at > step.at {
             (self.active_at, self.changed) = (step.at, true);
         }
-        if step.at.since(self.active_at) >= step.hold {
+        if !self.unconfirmed && step.at.since(self.active_at) >= step.hold {
             (self.state, self.fired_at, self.changed) = (AlertState::Firing, Some(step.at), true);
         }
     }

@@ -215,8 +215,13 @@ fn what_was_restored_waits_for_its_series() {
         play.alerts.restore(Alert::restored(labels, empty.clone(), empty, state, 1.0, at(0), instants));
         play
     };
+    // It does not fire before its condition was seen, however old it is.
     let mut play = restored(AlertState::Pending);
-    assert_eq!([play.step(50, false), play.step(60, false)], ["pending", "firing"]);
+    assert_eq!(
+        [play.step(50, false), play.step(60, false), play.step(70, true)],
+        ["pending", "pending", "firing"]
+    );
+    assert_eq!((play.only().active_at, play.only().fired_at), (at(0), Some(at(70))));
     let mut play = restored(AlertState::Pending);
     assert_eq!(
         [play.step(50, false), {

@@ -5,6 +5,7 @@
 //!
 //! Source: Prometheus documentation, "Recording rules"; `rules/group.go`.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -18,7 +19,7 @@ use super::schedule::Slots;
 use super::sink::Written;
 use super::spec::GroupSpec;
 use super::view::View;
-use crate::model::{OncePerState, Timestamp};
+use crate::model::{Labels, OncePerState, Timestamp};
 use crate::store::StateOp;
 
 /// A group and what is known of it.
@@ -67,7 +68,7 @@ impl Group {
             interval,
             query_offset: spec.query_offset.unwrap_or(query_offset),
             slots: Slots::new(&spec.name, &spec.file, interval),
-            rules: spec.rules.iter().map(|rule| Rule::new(Arc::clone(rule))).collect(),
+            rules: rules_of(&spec),
             spec,
             state: Mutex::default(),
             evaluating: Mutex::new(Progress {
@@ -157,28 +158,42 @@ impl Group {
     }
 
     /// Takes over what is known of a group's rules, by name and labels, and stops it. Waits for its evaluation.
-    /// Answers what has to be forgotten: alerts of rules that are no more.
+    /// Answers what changes in what is saved: alerts of rules that are no more, or that have another key.
     pub fn take_state(&self, from: &Self) -> Vec<StateOp> {
         let mut before = from.progress();
         before.retired = true;
         let mut left: Vec<Option<&Rule>> = from.rules.iter().map(Some).collect();
+        let (mut gone, mut moved) = (Vec::new(), Vec::new());
         for rule in &self.rules {
             let same = |old: &&mut Option<&Rule>| old.is_some_and(|old| old.spec().is_same_rule(rule.spec()));
             if let Some(old) = left.iter_mut().find(same).and_then(Option::take) {
+                // Then its alerts have other keys.
+                let moves = rule.twin() != old.twin();
+                if moves {
+                    gone.append(&mut self.forget_rule(old));
+                }
                 rule.take_state(old);
+                if moves {
+                    rule.with_alerts(|alerts| {
+                        moved.extend(alerts.iter().map(|alert| saved::put(&self.key, rule, alert)));
+                    });
+                }
             }
         }
         *self.state() = *from.state();
         let mut mine = self.progress();
         (mine.restored_at, mine.evaluations) = (before.restored_at, before.evaluations);
         mine.is_saved = before.is_saved;
-        left.into_iter().flatten().flat_map(|rule| self.forget_rule(rule)).collect()
+        gone.extend(left.into_iter().flatten().flat_map(|rule| self.forget_rule(rule)));
+        // The last word: what goes to a key may be what another rule leaves there.
+        gone.append(&mut moved);
+        gone
     }
 
     fn forget_rule(&self, rule: &Rule) -> Vec<StateOp> {
         rule.with_alerts(|alerts| {
             let labels = alerts.forgotten.iter().chain(alerts.iter().map(|alert| &alert.labels));
-            labels.map(|labels| saved::delete(&self.key, rule.spec(), labels)).collect()
+            labels.map(|labels| saved::delete(&self.key, rule, labels)).collect()
         })
     }
 
@@ -196,8 +211,9 @@ impl Group {
         let evaluated_at = saved.evaluated_at(&self.key);
         let too_long = evaluated_at.is_none_or(|at| now.since(at) > timing.outage_tolerance);
         let mut restored = 0;
-        for rule in &self.rules {
-            let mut alerts = saved.take_alerts(&self.key, rule.spec());
+        // A recording rule may have the name of an alert.
+        for rule in self.rules.iter().filter(|rule| rule.spec().alert().is_some()) {
+            let mut alerts = saved.take_alerts(&self.key, rule);
             let all = alerts.len();
             if too_long {
                 let pending: Vec<_> =
@@ -237,6 +253,8 @@ impl Group {
         }
         let begun = Instant::now();
         progress.evaluations += 1;
+        // The clock was set back: what lies in the future counts from now, or nothing would settle until it has caught up.
+        progress.restored_at = progress.restored_at.map(|start| start.min(now));
         // As in Prometheus: what is scraped again may not be there at the first evaluation after a start.
         let settled = progress.restored_at.is_none_or(|start| {
             progress.evaluations > 1 && now.since(start) >= self.interval.max(context.settle)
@@ -299,9 +317,9 @@ impl Group {
                 let forgotten = alerts.forgotten.iter();
                 // One may have come back under the same labels.
                 let gone = forgotten.filter(|labels| !alerts.has(labels));
-                changes.extend(gone.map(|labels| saved::delete(&self.key, rule.spec(), labels)));
+                changes.extend(gone.map(|labels| saved::delete(&self.key, rule, labels)));
                 let changed = alerts.iter().filter(|alert| alert.changed);
-                changes.extend(changed.map(|alert| saved::put(&self.key, rule.spec(), alert)));
+                changes.extend(changed.map(|alert| saved::put(&self.key, rule, alert)));
                 has_alerts |= alerts.iter().next().is_some();
             });
         }
@@ -361,4 +379,20 @@ impl Group {
                 .for_each(|rule| rule.not_written("the store has its most series (storage.max_series)"));
         }
     }
+}
+
+/// Rules, those of one name and labels told apart by their order. Only alerts are saved: recording rules do not count.
+fn rules_of(spec: &GroupSpec) -> Vec<Rule> {
+    let mut seen: BTreeMap<(&str, &Labels), usize> = BTreeMap::new();
+    let mut rules = Vec::with_capacity(spec.rules.len());
+    for rule in &spec.rules {
+        let mut twin = 0;
+        if rule.alert().is_some() {
+            let next = seen.entry((&*rule.name, &rule.labels)).or_default();
+            twin = *next;
+            *next += 1;
+        }
+        rules.push(Rule::new(Arc::clone(rule), twin));
+    }
+    rules
 }

@@ -199,6 +199,91 @@ fn alerts_survive_a_kill_in_every_state() {
 }
 
 #[test]
+fn what_was_pending_does_not_fire_after_a_start_without_its_condition() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = Running::start(folder.path(), ALERT, 0);
+    assert_eq!(run.step(10, 1.0), [("pending", 0)]);
+    let folder = run.killed();
+    let run = Running::start(folder.path(), ALERT, 50);
+    assert_eq!(run.step(60, 0.0), [("pending", 50)]);
+    assert_eq!((run.step(70, 0.0), run.sent.lock().unwrap().len()), (vec![], 0));
+}
+
+#[test]
+fn what_was_restored_settles_after_the_clock_was_set_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = Running::start(folder.path(), "groups:\n- name: g\n  rules:\n  - {alert: A, expr: m > 0}\n", 0);
+    assert_eq!(run.step(10, 1.0), [("firing", 0)]);
+    let folder = run.killed();
+    let run = Running::start(
+        folder.path(),
+        "groups:\n- name: g\n  rules:\n  - {alert: A, expr: gone > 0}\n",
+        9_000,
+    );
+    let evaluate = |seconds| {
+        run.group.evaluate(at(seconds), at(seconds), &run.context, &RuleMetrics::default());
+        shown(&run.group, seconds).len()
+    };
+    // An interval from the jump on, not from the start.
+    assert_eq!([evaluate(9_005), evaluate(1_000), evaluate(1_005), evaluate(1_010)], [1, 1, 1, 0]);
+}
+
+/// The condition of the second of two rules of one name and labels, over a kill and a reload.
+#[test]
+fn rules_of_one_name_and_labels_keep_their_own_alerts() {
+    let twins = |second: &str, first: &str| {
+        format!(
+            "groups:\n- name: g\n  rules:\n  - {{record: A, expr: m}}\n  - {{alert: A, expr: {first}, for: 1h}}\n  - {{alert: A, expr: {second}}}\n"
+        )
+    };
+    let text = twins("m > 0", "m > 100");
+    let states = |group: &Group| {
+        let states = |rule: &Rule| rule.status().alerts.iter().map(|a| a.state.as_str()).collect();
+        group.rules()[1..].iter().map(states).collect::<Vec<Vec<_>>>()
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let run = Running::start(folder.path(), &text, 0);
+    run.step(10, 1.0);
+    assert_eq!(states(&run.group), [vec![], vec!["firing"]]);
+    let folder = run.killed();
+    let run = Running::start(folder.path(), &text, 15);
+    assert_eq!(states(&run.group), [vec![], vec!["firing"]]);
+    // The same alert of both: neither takes the other's place.
+    run.step(20, 101.0);
+    let folder = run.killed();
+    let run = Running::start(folder.path(), &text, 25);
+    assert_eq!(states(&run.group), [["pending"], ["firing"]]);
+    run.step(30, 101.0);
+    assert!(run.sent.lock().unwrap().is_empty(), "it was told before");
+    // The first is pending no more: only its row goes.
+    run.step(40, 1.0);
+    let folder = run.killed();
+    let run = Running::start(folder.path(), &text, 45);
+    assert_eq!(states(&run.group), [vec![], vec!["firing"]]);
+}
+
+/// Rules with the same key but for their number, and a reload that changes the numbers.
+#[test]
+fn alerts_of_a_rule_with_another_number_are_saved_anew() {
+    let text = |rules: &[&str]| {
+        let rule = |labels: &&str| format!("  - {{alert: A, expr: m, labels: {{{labels}: ''}}}}\n");
+        format!("groups:\n- name: g\n  rules:\n{}", rules.iter().map(rule).collect::<String>())
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let run = Running::start(folder.path(), &text(&["a", "b"]), 0);
+    run.step(10, 1.0);
+    let mut before = run.group;
+    for (after, rows) in [(["b", "a"].as_slice(), 3), (&["a"], 2)] {
+        let group = Group::new(groups(&text(after)).remove(0), 10 * SECOND, std::time::Duration::ZERO);
+        run.context.storage.forget(group.take_state(&before)).unwrap();
+        let mut found = 0;
+        run.context.storage.saved(&mut |_, _| found += 1).unwrap();
+        assert_eq!(found, rows, "{after:?}");
+        before = group;
+    }
+}
+
+#[test]
 fn a_long_outage_forgets_what_was_pending_and_not_what_fired() {
     for (fires, expected) in [(false, vec![("pending", 0)]), (true, vec![("firing", 10_030)])] {
         let folder = tempfile::tempdir().unwrap();

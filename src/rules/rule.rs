@@ -70,6 +70,7 @@ pub struct Evaluation {
 #[derive(Debug)]
 pub struct Rule {
     spec: Arc<RuleSpec>,
+    twin: usize,
     state: Mutex<RuleState>,
 }
 
@@ -177,8 +178,14 @@ impl Evaluating<'_> {
 }
 
 impl Rule {
-    pub(super) fn new(spec: Arc<RuleSpec>) -> Self {
-        Self { spec, state: Mutex::default() }
+    /// `twin`: how many alert rules of its name and labels stand before it in its group.
+    pub(super) fn new(spec: Arc<RuleSpec>, twin: usize) -> Self {
+        Self { spec, twin, state: Mutex::default() }
+    }
+
+    /// How many alert rules of its name and labels stand before it in its group.
+    pub(super) const fn twin(&self) -> usize {
+        self.twin
     }
 
     /// What its file says.
@@ -360,17 +367,11 @@ impl Rule {
             .into_iter()
             .map(|(series, value)| self.candidate(alert, &series, value, view, context, now));
         let candidates: Vec<Candidate> = candidates.collect();
-        // Evaluated at most once, and only if an alert depends on it.
-        let mut resolving: Option<Vec<(Labels, f64)>> = None;
-        let mut held = |series: &Labels| {
-            let Some(expr) = &alert.resolve_when else { return Ok(false) };
-            if resolving.is_none() {
-                let found = context.vector(view, expr, now.query_at()).map_err(AlertError::ResolveWhen)?;
-                resolving =
-                    Some(found.into_iter().map(|(labels, value)| (labels.without_name(), value)).collect());
-            }
-            let holds = |(labels, _): &(Labels, f64)| labels.is_empty() || labels == series;
-            Ok(!resolving.iter().flatten().any(holds))
+        let resolving = self.resolving(alert, &candidates, view, context, now);
+        let mut held = |series: &Labels| match &resolving {
+            None => Ok(false),
+            Some(Err(error)) => Err(error.clone()),
+            Some(Ok(found)) => Ok(!found.iter().any(|labels| labels.is_empty() || labels == series)),
         };
         let step = Step {
             at: now.at,
@@ -395,6 +396,24 @@ impl Rule {
         let url = || context.generator_url(&self.spec.query);
         let to_send = state.alerts.take_to_send(now.at, context.timing.resend_delay, now.interval, url);
         Ok((rows, to_send))
+    }
+
+    /// What `resolve_when` gives, if an alert depends on it. It is asked before the state is locked: a slow query must not
+    /// hide the state from others. Only evaluations change what fires, and there is one at a time.
+    fn resolving(
+        &self,
+        alert: &AlertSpec,
+        found: &[Candidate],
+        view: &View<'_>,
+        context: &RuleContext,
+        now: &Evaluating<'_>,
+    ) -> Option<Result<Vec<Labels>, AlertError>> {
+        let expr = alert.resolve_when.as_ref()?;
+        if !self.with_alerts(|alerts| alerts.fire_without(found)) {
+            return None;
+        }
+        let found = context.vector(view, expr, now.query_at()).map_err(AlertError::ResolveWhen);
+        Some(found.map(|found| found.into_iter().map(|(labels, _)| labels.without_name()).collect()))
     }
 
     fn candidate(
@@ -477,6 +496,71 @@ impl RuleState {
                 self.turns.pop_front();
             }
             self.turns.push_back(at);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::super::RuleMemory;
+    use super::super::testing::{SECOND, at, context, groups};
+    use super::*;
+    use crate::model::{Queryable, QueryableError, Select, SelectAny, SelectedSeries};
+
+    /// Sees at each query whether the rule can be looked at meanwhile.
+    struct Watched<'a> {
+        memory: &'a RuleMemory,
+        rule: &'a Rule,
+        queries: AtomicUsize,
+    }
+
+    impl Queryable for Watched<'_> {
+        fn select(&self, request: &Select<'_>) -> Result<Vec<SelectedSeries>, QueryableError> {
+            assert!(self.rule.state.try_lock().is_ok(), "the rule is locked while it is evaluated");
+            self.queries.fetch_add(1, Ordering::SeqCst);
+            self.memory.select(request)
+        }
+
+        fn series(&self, request: &SelectAny<'_>) -> Result<Vec<Labels>, QueryableError> {
+            self.memory.series(request)
+        }
+
+        fn label_names(&self, request: &SelectAny<'_>) -> Result<Vec<String>, QueryableError> {
+            self.memory.label_names(request)
+        }
+
+        fn label_values(&self, name: &str, request: &SelectAny<'_>) -> Result<Vec<String>, QueryableError> {
+            self.memory.label_values(name, request)
+        }
+    }
+
+    #[test]
+    fn a_rule_can_be_looked_at_while_it_is_evaluated() {
+        let text = "groups:\n- name: g\n  rules:\n  - {alert: A, expr: m > 80, resolve_when: m < 70}\n";
+        let rule = Rule::new(Arc::clone(&groups(text)[0].rules[0]), 0);
+        let memory = Arc::new(RuleMemory::default());
+        let (context, _) = context(Arc::<RuleMemory>::clone(&memory));
+        let watched = Watched { memory: &memory, rule: &rule, queries: AtomicUsize::new(0) };
+        let metrics = RuleMetrics::default();
+        for (seconds, value, fires, queries) in
+            [(10, 85.0, true, 1), (20, 75.0, true, 3), (30, 85.0, true, 4), (40, 69.0, false, 6)]
+        {
+            memory.add(&Labels::from_pairs([(METRIC_NAME, "m")]), at(seconds), value);
+            let now = Evaluating {
+                at: at(seconds),
+                query_offset: Duration::ZERO,
+                interval: 10 * SECOND,
+                limit: 0,
+                settled: true,
+                group: "g",
+                metrics: &metrics,
+            };
+            let outcome = rule.evaluate(&View::new(&watched, at(seconds)), &context, &now);
+            assert!(!outcome.failed);
+            assert_eq!(rule.standing().map(|(_, fires)| fires), Some(fires), "{seconds}");
+            assert_eq!(watched.queries.load(Ordering::SeqCst), queries, "{seconds}");
         }
     }
 }

@@ -2,15 +2,17 @@
 //!
 //! Invariants: a row that cannot be read costs only itself; fields that a later version added are passed over.
 //!
-//! Shape: the table's key of an alert is group, rule's name, rule's labels and alert's labels, apart by a zero byte; its
+//! Shape: the table's key of an alert is group, rule's name, rule's labels and alert's labels, apart by a zero byte; the
+//! second and later rule of a name and labels in a group has its number, from 1, before the alert's labels. The
 //! value is a message of [`wire`](crate::wire) with the fields below. Under a group's key alone stands when it was
 //! evaluated last. The store checks each row's sum.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 use super::acknowledge::Acknowledgement;
 use super::alert::{Alert, AlertState};
-use super::spec::RuleSpec;
+use super::rule::Rule;
 use crate::model::{Labels, Timestamp};
 use crate::store::StateOp;
 use crate::wire::protobuf::{Reader, WireError, Writer};
@@ -66,7 +68,7 @@ impl Saved {
     }
 
     /// Hands out the alerts of a rule.
-    pub(super) fn take_alerts(&mut self, group: &str, rule: &RuleSpec) -> Vec<Alert> {
+    pub(super) fn take_alerts(&mut self, group: &str, rule: &Rule) -> Vec<Alert> {
         self.alerts.remove(&rule_key(group, rule)).unwrap_or_default()
     }
 
@@ -85,12 +87,12 @@ impl Saved {
 }
 
 /// That an alert is as it is now.
-pub(super) fn put(group: &str, rule: &RuleSpec, alert: &Alert) -> StateOp {
+pub(super) fn put(group: &str, rule: &Rule, alert: &Alert) -> StateOp {
     StateOp::Put(alert_key_below(rule_key(group, rule), &alert.labels), alert_row(alert))
 }
 
 /// That an alert is no more.
-pub(super) fn delete(group: &str, rule: &RuleSpec, labels: &Labels) -> StateOp {
+pub(super) fn delete(group: &str, rule: &Rule, labels: &Labels) -> StateOp {
     StateOp::Delete(alert_key_below(rule_key(group, rule), labels))
 }
 
@@ -107,8 +109,13 @@ pub(super) fn forget_group(group: &str) -> StateOp {
     StateOp::Delete(group.as_bytes().to_vec())
 }
 
-fn rule_key(group: &str, rule: &RuleSpec) -> Vec<u8> {
-    format!("{group}\0{}\0{}", rule.name, rule.labels).into_bytes()
+fn rule_key(group: &str, rule: &Rule) -> Vec<u8> {
+    let (spec, twin) = (rule.spec(), rule.twin());
+    let mut key = format!("{group}\0{}\0{}", spec.name, spec.labels);
+    if twin > 0 {
+        let _ = write!(key, "\0{twin}");
+    }
+    key.into_bytes()
 }
 
 fn alert_key_below(mut rule: Vec<u8>, labels: &Labels) -> Vec<u8> {

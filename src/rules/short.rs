@@ -60,8 +60,15 @@ impl Short {
         } else {
             Matcher::equal(METRIC_NAME, metric.as_str())
         };
-        let bound = |op: &str, bound: f64| format!("{{{selector}}} {op} {bound}");
-        let (condition, words) = match (above, below) {
+        // Each bound by itself: `or` does not look at the metric's name, and would take two metrics for one.
+        let bound = |op: &str, bound: f64| {
+            let condition = format!("{{{selector}}} {op} {bound}");
+            if !is_pattern {
+                return condition;
+            }
+            format!("label_replace({condition}, \"metric\", \"$1\", \"{METRIC_NAME}\", \"(.+)\")")
+        };
+        let (expr, words) = match (above, below) {
             (Some(above), None) => (bound(">", above), format!("above {above}")),
             (None, Some(below)) => (bound("<", below), format!("below {below}")),
             (Some(above), Some(below)) => {
@@ -73,13 +80,7 @@ impl Short {
                 return None;
             }
         };
-        let (expr, name) = if is_pattern {
-            let labelled =
-                format!("label_replace({condition}, \"metric\", \"$1\", \"{METRIC_NAME}\", \"(.+)\")");
-            (labelled, "{{ $labels.metric }}".to_owned())
-        } else {
-            (condition, metric)
-        };
+        let name = if is_pattern { "{{ $labels.metric }}".to_owned() } else { metric };
         Some(Self { expr, severity, cooldown, summary: format!("{name} is {words}: {{{{ $value }}}}") })
     }
 }
@@ -117,6 +118,10 @@ mod tests {
             (
                 "{alert: A, metric: '*response.time?', above: 2}",
                 r#"label_replace({__name__=~".*response\\.time."} > 2, "metric", "$1", "__name__", "(.+)")"#,
+            ),
+            (
+                "{alert: A, metric: 't*', above: 5, below: -1}",
+                r#"label_replace({__name__=~"t.*"} > 5, "metric", "$1", "__name__", "(.+)") or label_replace({__name__=~"t.*"} < -1, "metric", "$1", "__name__", "(.+)")"#,
             ),
         ] {
             assert_eq!(read(rule).unwrap().rules[0].query, query);

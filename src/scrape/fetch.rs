@@ -74,7 +74,8 @@ impl Fetcher {
         };
         let mut fetched = Fetched {
             bytes: Vec::new(),
-            is_gzip: self.job.enable_compression && response.is_gzip(),
+            // Also where it was not asked for.
+            is_gzip: response.is_gzip(),
             content_type: response.content_type().to_owned(),
             limit,
             budget: BodyBudget::new(Arc::clone(&self.shared), limit),

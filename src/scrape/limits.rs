@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 
 /// Bounds over all jobs; they hold beside the limits of each job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +42,8 @@ pub(super) struct Shared {
     pub(super) appends: Semaphore,
     /// Targets that are scraped.
     pub(super) targets: AtomicUsize,
+    /// Told when a target has ended: there may be room for one that was refused.
+    pub(super) room: watch::Sender<()>,
     body_bytes: AtomicUsize,
 }
 
@@ -52,6 +54,7 @@ impl Shared {
             fetches: Semaphore::new(MOST_FETCHES),
             appends: Semaphore::new(MOST_APPENDS),
             targets: AtomicUsize::new(0),
+            room: watch::Sender::new(()),
             body_bytes: AtomicUsize::new(0),
         }
     }

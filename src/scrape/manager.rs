@@ -9,7 +9,7 @@ use arc_swap::ArcSwapOption;
 use super::fetch::Fetcher;
 use super::limits::{ScrapeLimits, Shared};
 use super::metrics::ScrapeMetrics;
-use super::pool::Pool;
+use super::pool::{Pool, Remains};
 use super::settings::{JobSettings, ScrapeSettings};
 use super::sink::Sink;
 use super::snapshot::{PoolSnapshot, TargetMetadata};
@@ -26,28 +26,36 @@ pub struct TargetManager {
     metrics: ScrapeMetrics,
     shared: Arc<Shared>,
     pools: Mutex<BTreeMap<String, Pool>>,
+    /// Of jobs that are gone: what is about to end, unless the job comes back before.
+    ended: Mutex<BTreeMap<String, Remains>>,
 }
 
 impl TargetManager {
     /// Without any job yet.
     pub fn new(sink: Arc<dyn Sink>, clock: Clock, limits: ScrapeLimits, metrics: ScrapeMetrics) -> Self {
         let shared = Arc::new(Shared::new(limits));
-        Self { sink, clock, metrics, shared, pools: Mutex::default() }
+        Self { sink, clock, metrics, shared, pools: Mutex::default(), ended: Mutex::default() }
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Pool>> {
         self.pools.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn lock_ended(&self) -> MutexGuard<'_, BTreeMap<String, Remains>> {
+        self.ended.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Makes the jobs those of the settings. A job that is the same goes on untouched; of one that changed, the
     /// targets that it still has go on with what is known of them.
     pub fn apply(&self, settings: &ScrapeSettings) {
         let mut pools = self.lock();
+        let mut ended = self.lock_ended();
+        ended.retain(|_, remains| !remains.are_over());
         let is_there = |name: &String| settings.jobs.iter().any(|job| job.name == *name);
         let gone: Vec<String> = pools.keys().filter(|name| !is_there(name)).cloned().collect();
         for name in gone {
             if let Some(pool) = pools.remove(&name) {
-                pool.end();
+                ended.insert(name, pool.end());
             }
         }
         for job in &settings.jobs {
@@ -59,7 +67,7 @@ impl TargetManager {
                 }
                 None => {
                     self.metrics.get().pools.inc();
-                    None
+                    ended.remove(&job.name)
                 }
             };
             pools.insert(job.name.clone(), Pool::start(self.context(job), remains));
@@ -109,6 +117,7 @@ impl TargetManager {
     /// Stops everything; samples on their way still reach the sink. No series is ended: a restart goes on.
     pub async fn shutdown(&self) {
         let pools = std::mem::take(&mut *self.lock());
+        std::mem::take(&mut *self.lock_ended()).into_values().for_each(Remains::stop);
         let stopped: Vec<_> = pools.into_values().flat_map(Pool::stop).collect();
         let all = async {
             for task in stopped {

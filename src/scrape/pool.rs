@@ -1,9 +1,9 @@
 //! The targets of one job: those that discovery found, started, changed and ended.
 //!
 //! Invariant: a target that is found again, also by the pool of a reloaded job, goes on where it was. It ends only
-//! when every source of targets has answered and none has it.
+//! when every source of targets has answered and none has it. One that was refused starts when there is room.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -80,6 +80,8 @@ impl Pool {
             Discovery::Static(groups) => Some(groups.clone()),
             source => remains.as_ref().and_then(|remains| remains.groups_of(source)),
         });
+        let known_to = |source| remains.as_ref().map(|remains| remains.known_to(source)).unwrap_or_default();
+        let known: Vec<Vec<TargetGroup>> = job.discovery.iter().map(known_to).collect();
         let mut state = State {
             groups: groups.collect(),
             active: HashMap::new(),
@@ -95,18 +97,20 @@ impl Pool {
             state.ending = remains.ending;
             state.refused = remains.refused;
         }
+        // Before the first look: what ends meanwhile is not missed.
+        let room = context.shared.room.subscribe();
         let inner = Arc::new(Inner { context, state: Mutex::new(state) });
         inner.sync();
         let (updates, received) = mpsc::channel(QUEUE);
-        let mut tasks = vec![tokio::spawn(take_updates(Arc::clone(&inner), received))];
-        for (index, source) in job.discovery.iter().enumerate() {
+        let mut tasks = vec![tokio::spawn(take_updates(Arc::clone(&inner), received, room))];
+        for (index, (source, known)) in job.discovery.iter().zip(known).enumerate() {
             let context = ProviderContext {
                 job: job.name.clone(),
                 index,
                 metrics: inner.context.metrics.clone(),
                 updates: updates.clone(),
             };
-            tasks.extend(run_provider(source, context));
+            tasks.extend(run_provider(source, known, context));
         }
         Self { inner, tasks }
     }
@@ -128,15 +132,24 @@ impl Pool {
         }
     }
 
-    /// Stops everything and ends the series of all targets.
-    pub(super) fn end(self) {
+    /// Stops everything and ends the series of all targets, unless a pool of the same job finds them in time.
+    pub(super) fn end(self) -> Remains {
         self.tasks.iter().for_each(JoinHandle::abort);
         let mut state = self.inner.lock();
+        // A look that waits for the lock finds nothing to start.
+        state.groups.clear();
         for (key, running) in std::mem::take(&mut state.active) {
             self.inner.end_target(&mut state, key, running);
         }
         self.inner.set_refused(&mut state, 0);
         self.inner.context.metrics.forget_job(&self.job().name);
+        Remains {
+            job: Arc::clone(self.job()),
+            groups: Vec::new(),
+            active: HashMap::new(),
+            ending: std::mem::take(&mut state.ending),
+            refused: 0,
+        }
     }
 
     /// Stops everything and leaves the series as they are; gives what is still at work.
@@ -204,6 +217,30 @@ impl Remains {
         let at = self.job.discovery.iter().position(|there| there == source)?;
         self.groups.get(at)?.clone()
     }
+
+    /// What a source of several files or names keeps of one that fails at the first look, also where the source
+    /// itself has changed.
+    fn known_to(&self, source: &Discovery) -> Vec<TargetGroup> {
+        let alike = |there: &Discovery| match (there, source) {
+            (Discovery::File(_), Discovery::File(_)) => true,
+            (Discovery::Dns(a), Discovery::Dns(b)) => (a.record, a.port) == (b.record, b.port),
+            _ => false,
+        };
+        let sources = self.job.discovery.iter().zip(&self.groups).filter(|(there, _)| alike(there));
+        let mut seen = HashSet::new();
+        let groups = sources.flat_map(|(_, groups)| groups.iter().flatten());
+        groups.filter(|group| seen.insert(group.source.as_str())).cloned().collect()
+    }
+
+    /// Whether nothing of it is at work any more.
+    pub(super) fn are_over(&self) -> bool {
+        self.active.is_empty() && self.ending.values().all(AbortHandle::is_finished)
+    }
+
+    /// Leaves the series of targets that were about to end as they are.
+    pub(super) fn stop(self) {
+        self.ending.into_values().for_each(|ending| ending.abort());
+    }
 }
 
 impl Running {
@@ -218,9 +255,17 @@ impl Running {
     }
 }
 
-async fn take_updates(inner: Arc<Inner>, mut updates: mpsc::Receiver<Update>) {
-    while let Some(update) = updates.recv().await {
-        inner.set_groups(update);
+async fn take_updates(inner: Arc<Inner>, mut updates: mpsc::Receiver<Update>, mut room: watch::Receiver<()>) {
+    loop {
+        tokio::select! {
+            Some(update) = updates.recv() => inner.set_groups(update),
+            Ok(()) = room.changed() => {
+                if inner.lock().refused == 0 {
+                    continue;
+                }
+            }
+            else => return,
+        }
         while let Ok(update) = updates.try_recv() {
             inner.set_groups(update);
         }
@@ -403,6 +448,7 @@ impl Inner {
     /// the same one, may have found it again.
     fn end_target(&self, state: &mut State, key: TargetKey, running: Running) {
         self.context.shared.targets.fetch_sub(1, Ordering::Relaxed);
+        self.context.shared.room.send_replace(());
         running.stop.send_replace(true);
         let (context, interval, target) = (self.context.clone(), running.target.interval, key.clone());
         let task = tokio::spawn(async move {

@@ -226,6 +226,42 @@ async fn a_target_that_comes_back_in_time_is_not_ended() {
 }
 
 #[tokio::test]
+async fn a_job_that_comes_back_in_time_ends_no_series() {
+    let peer = Peer::fixed(Answer::metrics("a 1\n")).await;
+    let (manager, sink) = manager(ScrapeLimits::default());
+    let with = settings(&job("  scrape_interval: 2s\n", &[&peer]));
+    manager.apply(&with);
+    sink.until("a scrape", |sink| !sink.of(&url(&peer)).is_empty()).await;
+    manager.apply(&ScrapeSettings::default());
+    manager.apply(&with);
+    let before = sink.of(&url(&peer)).len();
+    sink.until("two more scrapes", |sink| sink.of(&url(&peer)).len() > before + 1).await;
+    assert_eq!(sink.ended.lock().unwrap().len(), 0);
+    manager.apply(&ScrapeSettings::default());
+    manager.apply(&ScrapeSettings::default());
+    sink.until("the end", |sink| sink.ended.lock().unwrap().len() == 1).await;
+}
+
+#[tokio::test]
+async fn a_target_that_was_refused_starts_when_there_is_room() {
+    let (a, b) = (Peer::fixed(Answer::metrics("a 1\n")).await, Peer::fixed(Answer::metrics("b 1\n")).await);
+    let (manager, sink) = manager(ScrapeLimits { targets: 1, ..ScrapeLimits::default() });
+    let first = job(FAST, &[&a]);
+    let second = job(FAST, &[&b]).replace("job_name: j", "job_name: k");
+    let second = second.trim_start_matches("scrape_configs:\n");
+    manager.apply(&settings(&format!("{first}{second}")));
+    let active = |manager: &TargetManager| -> Vec<usize> {
+        manager.targets().iter().map(|pool| pool.active.len()).collect()
+    };
+    assert_eq!(active(&manager), [1, 0]);
+    // The other job is the same as before.
+    manager.apply(&settings(&format!("scrape_configs:\n{second}")));
+    sink.until("the refused one", |sink| !sink.of(&url(&b)).is_empty()).await;
+    assert_eq!(active(&manager), [1]);
+    manager.shutdown().await;
+}
+
+#[tokio::test]
 async fn targets_are_limited_dropped_and_counted() {
     let (a, b) = (Peer::fixed(Answer::metrics("a 1\n")).await, Peer::fixed(Answer::metrics("b 1\n")).await);
     let (manager, sink) = manager(ScrapeLimits::default());
@@ -278,6 +314,29 @@ async fn files_of_targets_are_followed() {
     let before = sink.of(&url(&b)).len();
     sink.until("still the second", |sink| sink.of(&url(&b)).len() > before + 2).await;
     manager.measure();
+    manager.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_reload_keeps_the_targets_of_a_broken_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let (a, b) = (Peer::fixed(Answer::metrics("a 1\n")).await, Peer::fixed(Answer::metrics("b 1\n")).await);
+    for (name, peer) in [("a.json", &a), ("b.json", &b)] {
+        std::fs::write(dir.path().join(name), format!("[{{\"targets\": [\"{}\"]}}]", peer.address)).unwrap();
+    }
+    let (manager, sink) = manager(ScrapeLimits::default());
+    // The source changes along with the job.
+    let with = |keys: &str, refresh: &str| {
+        let files = format!("files: ['{}/*.json'], refresh_interval: {refresh}", dir.path().display());
+        settings(&format!("scrape_configs:\n- job_name: j\n{keys}  file_sd_configs: [{{{files}}}]\n"))
+    };
+    manager.apply(&with(FAST, "100ms"));
+    sink.until("scrapes", |sink| !sink.of(&url(&a)).is_empty() && !sink.of(&url(&b)).is_empty()).await;
+    std::fs::write(dir.path().join("b.json"), "broken").unwrap();
+    manager.apply(&with("  scrape_interval: 400ms\n  scrape_timeout: 250ms\n", "200ms"));
+    let before = sink.of(&url(&b)).len();
+    sink.until("still the second", |sink| sink.of(&url(&b)).len() > before + 4).await;
+    assert_eq!(sink.ended.lock().unwrap().len(), 0);
     manager.shutdown().await;
 }
 

@@ -6,20 +6,28 @@
 //!
 //! Source: Fetch metadata (W3C) for `Sec-Fetch-Site`; RFC 6454 for `Origin`.
 
-use axum::http::{HeaderMap, Uri, header};
+use axum::http::{HeaderMap, StatusCode, Uri, header};
+use axum::response::Response;
+
+use super::pages::text;
+
+/// The answer to it.
+pub(super) fn refused() -> Response {
+    text(StatusCode::FORBIDDEN, "pages of other origins may change nothing here\n")
+}
 
 /// Whether it comes from a page of another origin. `uri` is the request's: HTTP/2 has its host there.
 pub(super) fn is_foreign(headers: &HeaderMap, uri: &Uri, external_url: &Uri) -> bool {
-    let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or("?"));
-    match text("sec-fetch-site") {
+    let field = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or("?"));
+    match field("sec-fetch-site") {
         Some("same-origin" | "none") => return false,
         Some(_) => return true,
         None => {}
     }
-    let Some(origin) = text(header::ORIGIN.as_str()) else { return false };
+    let Some(origin) = field(header::ORIGIN.as_str()) else { return false };
     let Some((_, origin)) = origin.split_once("://") else { return true };
     let own = [
-        text(header::HOST.as_str()),
+        field(header::HOST.as_str()),
         uri.authority().map(axum::http::uri::Authority::as_str),
         external_url.authority().map(axum::http::uri::Authority::as_str),
     ];

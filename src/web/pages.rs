@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{Request, State};
-use axum::http::{HeaderName, HeaderValue, StatusCode, Uri, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, get, on};
@@ -15,6 +15,7 @@ use tower::ServiceExt as _;
 use super::api;
 use super::body::{self, BodyLimits};
 use super::gate::{self, Gate};
+use super::origin::{self, is_foreign};
 use super::scrape::{self, Scrapes};
 use super::{WebConfig, WebState, instrument, push, rule_pages, write};
 
@@ -22,7 +23,8 @@ use super::{WebConfig, WebState, instrument, push, rule_pages, write};
 pub(super) fn router(config: &WebConfig, state: WebState, gate: Arc<Gate>) -> Router {
     let metrics = state.metrics.clone();
     let scrapes = Scrapes::new(&state, &config.limits);
-    let push = state.push.clone().map(|api| push::router(api, state.now, &config.limits));
+    let push =
+        state.push.clone().map(|api| push::router(api, state.now, &state.external_url, &config.limits));
     let write = write::router(state.write.clone(), state.now, &config.limits);
     let landing = (config.metrics_path != "/").then(|| landing_page(&config.metrics_path, &state.version));
     let state = Arc::new(state);
@@ -102,10 +104,13 @@ async fn ready(State(state): State<Arc<WebState>>) -> Response {
     }
 }
 
-async fn reload(State(state): State<Arc<WebState>>) -> Response {
+async fn reload(State(state): State<Arc<WebState>>, uri: Uri, headers: HeaderMap) -> Response {
     let Some(handle) = &state.reload else {
         return text(StatusCode::FORBIDDEN, "Lifecycle API is not enabled.");
     };
+    if is_foreign(&headers, &uri, &state.external_url) {
+        return origin::refused();
+    }
     match handle.reload().await {
         Ok(()) => StatusCode::OK.into_response(),
         Err(error) => {

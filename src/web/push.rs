@@ -21,6 +21,7 @@ use tracing::{debug, warn};
 
 use super::Limits;
 use super::body::{self, BodyLimits};
+use super::origin::{self, is_foreign};
 use super::pages::{method_not_allowed, text};
 use crate::expose::{DecompressError, decompress};
 use crate::model::{PromDuration, Timestamp};
@@ -48,6 +49,7 @@ pub struct PushApi {
 struct Pushes {
     api: PushApi,
     now: fn() -> Timestamp,
+    external_url: Uri,
     turns: Arc<Semaphore>,
     limits: BodyLimits,
 }
@@ -56,11 +58,13 @@ struct Pushes {
 pub(super) fn router<S: Clone + Send + Sync + 'static>(
     api: PushApi,
     now: fn() -> Timestamp,
+    external_url: &Uri,
     limits: &Limits,
 ) -> Router<S> {
     let limits = BodyLimits { bytes: api.gateway.settings().max_body_bytes, ..BodyLimits::from(limits) };
     let admin = api.admin;
-    let pushes = Arc::new(Pushes { api, now, turns: Arc::new(Semaphore::new(MOST_AT_ONCE)), limits });
+    let turns = Arc::new(Semaphore::new(MOST_AT_ONCE));
+    let pushes = Arc::new(Pushes { api, now, external_url: external_url.clone(), turns, limits });
     let methods = || on(MethodFilter::PUT.or(MethodFilter::POST).or(MethodFilter::DELETE), change);
     let mut router = Router::new()
         .route("/metrics/job/{*grouping}", methods())
@@ -74,14 +78,11 @@ pub(super) fn router<S: Clone + Send + Sync + 'static>(
 }
 
 async fn change(State(pushes): State<Arc<Pushes>>, request: Request) -> Response {
-    let turn = tokio::time::timeout(pushes.limits.timeout, Arc::clone(&pushes.turns).acquire_owned()).await;
-    let Ok(Ok(turn)) = turn else {
-        let message = format!("More than {MOST_AT_ONCE} pushes at once, try again later.\n");
-        return text(StatusCode::SERVICE_UNAVAILABLE, message);
-    };
     let (head, mut body) = request.into_parts();
-    let body = match body::read(&mut body, pushes.limits).await {
-        Ok(body) => body,
+    let busy = format!("More than {MOST_AT_ONCE} pushes at once, try again later.\n");
+    let read = body::read_in_turn(&mut body, pushes.limits, &pushes.turns, busy).await;
+    let (body, turn) = match read {
+        Ok(read) => read,
         Err(refusal) => return refusal,
     };
     if head.uri.path().contains("//") {
@@ -214,8 +215,13 @@ async fn status(State(pushes): State<Arc<Pushes>>) -> Response {
 }
 
 async fn wipe(State(pushes): State<Arc<Pushes>>, request: Request) -> Response {
-    if let Err(refusal) = body::read(&mut request.into_body(), pushes.limits).await {
+    let (head, mut body) = request.into_parts();
+    // Read in any case: the connection goes on.
+    if let Err(refusal) = body::read(&mut body, pushes.limits).await {
         return refusal;
+    }
+    if is_foreign(&head.headers, &head.uri, &pushes.external_url) {
+        return origin::refused();
     }
     let work = tokio::task::spawn_blocking(move || pushes.api.gateway.wipe());
     work.await.map_or(StatusCode::INTERNAL_SERVER_ERROR, |()| StatusCode::ACCEPTED).into_response()

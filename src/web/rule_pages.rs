@@ -19,7 +19,7 @@ use axum::routing::{get, post};
 
 use super::Api;
 use super::body::{self, BodyLimits};
-use super::origin::is_foreign;
+use super::origin::{self, is_foreign};
 use super::pages::{document, escaped, html, method_not_allowed, text};
 use crate::model::{ColdSort, Labels, PromDuration, Timestamp, fingerprint};
 use crate::promql::{QueryOptions, Value, parse};
@@ -296,7 +296,7 @@ async fn acknowledge(State(api): State<Arc<Api>>, request: Request) -> Response 
         Err(refusal) => return refusal,
     };
     if is_foreign(&head.headers, &head.uri, &api.facts.external_url) {
-        return text(StatusCode::FORBIDDEN, "pages of other origins may change nothing here\n");
+        return origin::refused();
     }
     let work = move || {
         let field = |wanted: &str| {

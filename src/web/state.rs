@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use axum::http::Uri;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{Api, HttpMetrics, Limits, ListenAddress, PushApi, WriteApi};
@@ -63,6 +64,8 @@ pub struct WebState {
     pub api: Option<Arc<Api>>,
     /// Remote write from others; `None` while it is off.
     pub write: Option<WriteApi>,
+    /// Where others reach this program: pages of this host may change something.
+    pub external_url: Uri,
     /// What the landing page calls this build, as "0.1.0 (revision abc)".
     pub version: String,
 }

@@ -113,19 +113,19 @@ pub(super) fn router<S: Clone + Send + Sync + 'static>(
 }
 
 async fn write(State(writes): State<Arc<Writes>>, request: Request) -> Response {
-    let turn = tokio::time::timeout(writes.limits.timeout, Arc::clone(&writes.turns).acquire_owned()).await;
-    let Ok(Ok(turn)) = turn else {
-        let message = format!("More than {MOST_AT_ONCE} writes at once, try again later.\n");
-        return text(StatusCode::SERVICE_UNAVAILABLE, message);
-    };
     let (head, mut body) = request.into_parts();
-    let body = match body::read(&mut body, writes.limits).await {
-        Ok(body) => body,
-        Err(refusal) => return refusal,
-    };
     let Some(api) = writes.api.clone() else {
+        if let Err(refusal) = body::read(&mut body, writes.limits).await {
+            return refusal;
+        }
         let message = "remote write receiver needs to be enabled with --web.enable-remote-write-receiver\n";
         return text(StatusCode::NOT_FOUND, message);
+    };
+    let busy = format!("More than {MOST_AT_ONCE} writes at once, try again later.\n");
+    let read = body::read_in_turn(&mut body, writes.limits, &writes.turns, busy).await;
+    let (body, turn) = match read {
+        Ok(read) => read,
+        Err(refusal) => return refusal,
     };
     // It is not dropped with the connection: a request is taken whole.
     let work = tokio::task::spawn_blocking(move || {

@@ -25,11 +25,11 @@ use super::{BUILD, clock};
 use crate::collect::{Engine as CollectEngine, Own};
 use crate::config::read_bounded;
 use crate::events::EventLog;
-use crate::model::{ByteSize, anchored_regex};
+use crate::model::{ByteSize, Labels, anchored_regex};
 use crate::promql::{Engine, EngineOptions, ParseOptions};
 use crate::remote_write::{RemoteWriteMetrics, RemoteWrites, RemoteWritesConfig};
 use crate::scrape::push::PushGateway;
-use crate::scrape::{ScrapeMetrics, TargetManager};
+use crate::scrape::{GlobalSettings, ScrapeMetrics, TargetManager};
 use crate::store::{EncryptionKey, Store, StoreConfig, StoreError};
 use crate::web::{Api, Facts, Forms, ListenAddress, Status, WriteApi, WriteMetrics};
 
@@ -73,6 +73,28 @@ pub enum HistoryError {
     Thread(#[from] std::io::Error),
 }
 
+/// What answers queries and `/federate`, with what these take from `global`. Clones share it.
+#[derive(Clone)]
+pub(super) struct Queries {
+    pub(super) engine: Arc<Engine>,
+    pub(super) external_labels: Arc<ArcSwap<Labels>>,
+}
+
+impl Queries {
+    pub(super) fn new(settings: &Settings) -> Self {
+        let global = &settings.scrape.global;
+        let engine = Engine::new(engine_options(&settings.query, global.evaluation_interval));
+        let external_labels = ArcSwap::from_pointee(global.external_labels.clone());
+        Self { engine: Arc::new(engine), external_labels: Arc::new(external_labels) }
+    }
+
+    /// Puts other settings into force. The engine stays: its turns and its figures are of all queries.
+    pub(super) fn apply(&self, global: &GlobalSettings) {
+        self.engine.set_default_subquery_step(global.evaluation_interval);
+        self.external_labels.store(Arc::new(global.external_labels.clone()));
+    }
+}
+
 /// The running history. Dropping it ends the tasks; [`History::close`] waits for the last commit.
 pub(super) struct History {
     store: Store,
@@ -80,7 +102,7 @@ pub(super) struct History {
     writer: Writer,
     thread: JoinHandle<()>,
     targets: Arc<TargetManager>,
-    queries: Arc<Engine>,
+    queries: Queries,
     discovery: ScrapeMetrics,
     remotes: Arc<RemoteWrites>,
     tasks: Vec<AbortHandle>,
@@ -96,8 +118,7 @@ impl History {
         let store = Store::open(store_config(&settings.storage)?, clock::now())?;
         let (left_out, figures, scrape_metrics) =
             (Counter::default(), Figures::default(), ScrapeMetrics::default());
-        let options = engine_options(&settings.query, settings.scrape.global.evaluation_interval);
-        let queries = Arc::new(Engine::new(options));
+        let queries = Queries::new(settings);
         let remote_metrics = RemoteWriteMetrics::default();
         figures.update(store.stats());
         let events = EventLog::open(&store, clock::now);
@@ -109,7 +130,7 @@ impl History {
             );
             figures.register(registry);
             scrape_metrics.register(registry);
-            registry.register_collector(Box::new(QueryFigures(Arc::clone(&queries))));
+            registry.register_collector(Box::new(QueryFigures(Arc::clone(&queries.engine))));
             remote_metrics.register(registry);
             events.register(registry);
         });
@@ -200,6 +221,11 @@ impl History {
         Arc::clone(&self.remotes)
     }
 
+    /// Who answers queries; a reload applies its settings there.
+    pub(super) fn queries(&self) -> Queries {
+        self.queries.clone()
+    }
+
     /// Remote write from others; `None` where it is off.
     pub(super) fn write_api(&self, settings: &Settings, own: &Own) -> Option<WriteApi> {
         settings.web.enable_remote_write_receiver.then(|| {
@@ -235,9 +261,9 @@ impl History {
             collect,
             admin: settings.web.enable_admin_api,
             status,
-            engine: Arc::clone(&self.queries),
+            engine: Arc::clone(&self.queries.engine),
             parse_options: parse_options(&settings.query),
-            external_labels: settings.scrape.global.external_labels.clone(),
+            external_labels: Arc::clone(&self.queries.external_labels),
             now: clock::now,
             facts: facts(settings),
             // Checked when the flag was read; an expression that does not compile allows no origin.
@@ -254,6 +280,8 @@ impl History {
         targets.shutdown().await;
         remotes.shutdown().await;
         writer.close();
+        // Where there was no room for that, the thread ends when nobody can give it work any more.
+        drop(writer);
         let _ = tokio::task::spawn_blocking(move || thread.join()).await;
     }
 }

@@ -55,7 +55,9 @@ pub(super) async fn run_pushes(pushes: Arc<PushGateway>, writer: Writer, interva
     loop {
         ticks.tick().await;
         let now = clock::now();
-        let rows = pushes.rows(now);
+        // It may write what has expired, or wait for a push that is being written.
+        let gateway = Arc::clone(&pushes);
+        let Ok(rows) = tokio::task::spawn_blocking(move || gateway.rows(now)).await else { continue };
         // A last tick without rows ends the series of groups that are gone.
         let has_some = !rows.is_empty();
         if has_some || had_some {

@@ -184,6 +184,9 @@ takes the place of an older one; what fails is tried again after 1 to 30 seconds
 
 All of it takes effect on reload; receivers that stay the same go on with what they know.
 
+When the program ends, groups of webhooks tell at once what they would have waited with, and receivers have 3 seconds to
+take what waits. What a webhook has not taken by then it is told at the next start. Errors do not show a webhook's URL.
+
 ```yaml
 alerting:
   alertmanagers:
@@ -229,8 +232,8 @@ handed out again every minute (`rules.alert.resend_delay`).
 With `storage.path` alerts outlive the program, whatever their `for`: `activeAt`, when they fired, what was sent. After an
 outage of up to an hour (`rules.alert.for_outage_tolerance`) a pending alert goes on with its true age, the outage
 included; after a longer one it begins anew. Prometheus has such alerts wait for ten minutes after a start, and forgets the age
-of those whose `for` is shorter. Here none waits unless `rules.alert.for_grace_period` says so: what is pending has to hold at the
-first evaluation after the start in any case, and an alert that was due during the outage is late enough. A firing alert goes on after any outage; that its condition is missing counts from the second evaluation on, and not
+of those whose `for` is shorter. Here none waits unless `rules.alert.for_grace_period` says so: what is pending fires only once an
+evaluation after the start has seen its condition, and an alert that was due during the outage is late enough. A firing alert goes on after any outage; that its condition is missing counts from the second evaluation on, and not
 before a scrape interval (five minutes at most) has passed.
 ";
 

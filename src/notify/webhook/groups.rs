@@ -99,10 +99,19 @@ impl Groups {
         self.groups.values().map(|group| group.next).min()
     }
 
+    /// As [`Self::flush`], of all groups: nobody waits any more.
+    pub(super) fn flush_all(&mut self, now: Timestamp) -> Vec<Flush> {
+        self.groups.values_mut().for_each(|group| group.next = now);
+        self.flush(now)
+    }
+
     /// All groups that are due and have something to tell or to forget.
     pub(super) fn flush(&mut self, now: Timestamp) -> Vec<Flush> {
         let mut flushed = Vec::new();
-        for (labels, group) in self.groups.iter_mut().filter(|(_, group)| group.next <= now) {
+        // None waits longer than this, unless the clock was set back.
+        let latest = now.plus(self.pace.wait.max(self.pace.interval));
+        let is_due = |group: &Group| group.next <= now || group.next > latest;
+        for (labels, group) in self.groups.iter_mut().filter(|(_, group)| is_due(group)) {
             group.next = now.plus(self.pace.interval);
             let told = self.told.get(labels);
             let before = group.alerts.len();
@@ -130,7 +139,9 @@ impl Group {
         let needed = match told {
             None => !firing.is_empty(),
             Some(told) => {
-                let quiet = now.since(Timestamp::from_millis(told.at_ms)) < pace.repeat;
+                let at = Timestamp::from_millis(told.at_ms);
+                // What was told in the future was told before the clock was set back, nobody knows when.
+                let quiet = at <= now && now.since(at) < pace.repeat;
                 !firing.is_subset(&told.firing)
                     || (firing.is_empty() && !told.firing.is_empty())
                     || (!firing.is_empty() && pace.send_resolved && !resolved.is_subset(&told.resolved))
@@ -251,6 +262,43 @@ mod tests {
         let mut ended = groups(true, told);
         ended.insert(&alert("A", "x", 0, 90), at(100));
         assert_eq!(told_at(&mut ended, 100), ["-x"]);
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_silences_nothing() {
+        let mut groups = groups(true, BTreeMap::new());
+        groups.insert(&alert("A", "x", 100_000, 900_000), at(100_000));
+        assert_eq!(told_at(&mut groups, 100_030), ["x"]);
+        // What comes is told at once, and then all is as ever.
+        groups.insert(&alert("A", "y", 50, 900_000), at(50));
+        assert_eq!(told_at(&mut groups, 60), ["x", "y"]);
+        assert!(told_at(&mut groups, 360).is_empty());
+        assert!(told_at(&mut groups, 3_600).is_empty());
+        assert_eq!(told_at(&mut groups, 3_900), ["x", "y"]);
+        // What was told before a restart.
+        let told = Told {
+            at_ms: 100_000_000,
+            firing: [alert("A", "x", 0, 0).fingerprint()].into(),
+            ..Told::default()
+        };
+        let labels = Labels::from_pairs([("alertname", "A")]);
+        let mut after = self::groups(true, BTreeMap::from([(labels, told)]));
+        after.insert(&alert("A", "x", 0, 900_000), at(60));
+        assert_eq!(told_at(&mut after, 60), ["x"]);
+        assert!(told_at(&mut after, 360).is_empty());
+    }
+
+    #[test]
+    fn at_the_end_nobody_waits() {
+        let mut groups = groups(true, BTreeMap::new());
+        groups.insert(&alert("A", "x", 0, 900), at(0));
+        let flushed = groups.flush_all(at(1));
+        assert_eq!(flushed.iter().map(|flush| flush.alerts.len()).sum::<usize>(), 1);
+        groups.insert(&alert("A", "x", 0, 2), at(2));
+        assert!(told_at(&mut groups, 2).is_empty());
+        let flushed = groups.flush_all(at(2));
+        assert!(flushed.iter().all(|flush| flush.alerts.len() == 1 && flush.told.is_none()));
+        assert_eq!((flushed.len(), groups.len()), (1, 0));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! last told) and `notify_owed` (receiver and number: a payload).
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use bytes::Bytes;
 use serde_json::Value;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 use tracing::{error, info, warn};
 
 use super::WebhookSettings;
@@ -42,9 +43,11 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(in crate::notify) struct Webhook {
     settings: WebhookSettings,
-    alerts: mpsc::Sender<Vec<Arc<OutgoingAlert>>>,
+    /// `None`: no more are taken.
+    alerts: Option<mpsc::Sender<Vec<Arc<OutgoingAlert>>>>,
     shared: Arc<Shared>,
-    tasks: Vec<JoinHandle<()>>,
+    grouping: JoinHandle<()>,
+    paying: JoinHandle<()>,
 }
 
 /// What both tasks know.
@@ -57,6 +60,8 @@ struct Shared {
     owed: Mutex<Owed>,
     waiting: watch::Sender<usize>,
     receiver: ToReceiver,
+    /// Whether all groups are to tell what they have once no more alerts come.
+    ends: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -82,11 +87,9 @@ impl Webhook {
         };
         let groups = Groups::new(settings.grouping.clone(), pace, told);
         let (alerts, received) = mpsc::channel(WAITING);
-        let tasks = vec![
-            tokio::spawn(group(Arc::clone(&shared), groups, received)),
-            tokio::spawn(pay(Arc::clone(&shared))),
-        ];
-        Self { settings, alerts, shared, tasks }
+        let grouping = tokio::spawn(group(Arc::clone(&shared), groups, received));
+        let paying = tokio::spawn(pay(Arc::clone(&shared)));
+        Self { settings, alerts: Some(alerts), shared, grouping, paying }
     }
 
     pub(in crate::notify) const fn settings(&self) -> &WebhookSettings {
@@ -95,15 +98,31 @@ impl Webhook {
 
     /// Hands alerts over; those for which there is no room are counted.
     pub(in crate::notify) fn send(&self, alerts: &[Arc<OutgoingAlert>]) {
-        if !alerts.is_empty() && self.alerts.try_send(alerts.to_vec()).is_err() {
+        let taken = || self.alerts.as_ref().is_some_and(|to| to.try_send(alerts.to_vec()).is_ok());
+        if !alerts.is_empty() && !taken() {
             self.shared.discarded("busy", alerts.len() as u64);
+        }
+    }
+
+    /// Takes no more; what it was handed is written down at once, whatever its groups would wait for.
+    pub(in crate::notify) fn close(&mut self) {
+        self.shared.ends.store(true, Ordering::Release);
+        self.alerts = None;
+    }
+
+    /// After [`Self::close`]: waits until all is written down and delivered, or the time is up.
+    pub(in crate::notify) async fn drain(&mut self, deadline: Instant) {
+        let mut waiting = self.shared.waiting.subscribe();
+        if timeout_at(deadline, &mut self.grouping).await.is_ok() {
+            let _ = timeout_at(deadline, waiting.wait_for(|waiting| *waiting == 0)).await;
         }
     }
 }
 
 impl Drop for Webhook {
     fn drop(&mut self) {
-        self.tasks.iter().for_each(JoinHandle::abort);
+        self.grouping.abort();
+        self.paying.abort();
         let m = self.shared.context.metrics.get();
         m.owed.remove(&self.shared.receiver);
         m.groups.remove(&self.shared.receiver);
@@ -129,7 +148,8 @@ impl Shared {
             error!(%error, receiver = settings.name, "What a webhook is owed cannot be read");
         }
         let waiting = watch::Sender::new(owed.payloads.len());
-        let shared = Self { settings, context, told, owed_table, owed: Mutex::new(owed), waiting, receiver };
+        let (owed, ends) = (Mutex::new(owed), AtomicBool::new(false));
+        let shared = Self { settings, context, told, owed_table, owed, waiting, receiver, ends };
         shared.measure();
         shared
     }
@@ -245,24 +265,32 @@ async fn group(
     let now = shared.context.now;
     loop {
         let sleep = groups.next().map_or(LONGEST_SLEEP, |next| next.since(now()).min(LONGEST_SLEEP));
+        let mut last = false;
         tokio::select! {
-            alerts = received.recv() => {
-                let Some(alerts) = alerts else { return };
-                let at = now();
-                let refused = alerts.iter().filter(|alert| !groups.insert(alert, at)).count();
-                if refused > 0 {
-                    shared.discarded("tooManyAlerts", refused as u64);
+            alerts = received.recv() => match alerts {
+                Some(alerts) => {
+                    let at = now();
+                    let refused = alerts.iter().filter(|alert| !groups.insert(alert, at)).count();
+                    if refused > 0 {
+                        shared.discarded("tooManyAlerts", refused as u64);
+                    }
                 }
-            }
+                None if shared.ends.load(Ordering::Acquire) => last = true,
+                // Dropped: another may already write under this name.
+                None => return,
+            },
             () = tokio::time::sleep(sleep) => {}
         }
         let at = now();
-        let flushed = groups.flush(at);
+        let flushed = if last { groups.flush_all(at) } else { groups.flush(at) };
         let known = i64::try_from(groups.len()).unwrap_or(i64::MAX);
         shared.context.metrics.get().groups.get_or_create(&shared.receiver).set(known);
         if !flushed.is_empty() {
             let writer = Arc::clone(&shared);
             let _ = tokio::task::spawn_blocking(move || writer.owe(&flushed, at)).await;
+        }
+        if last {
+            return;
         }
     }
 }

@@ -34,6 +34,7 @@ pub(super) struct FileProvider {
 }
 
 /// A file that was read.
+#[derive(Default)]
 struct Known {
     watched: WatchedFiles,
     groups: Vec<TargetGroup>,
@@ -41,8 +42,15 @@ struct Known {
 }
 
 impl FileProvider {
-    pub(super) fn new(settings: &FileSettings, metrics: ScrapeMetrics) -> Self {
-        Self { settings: settings.clone(), metrics, files: BTreeMap::new(), read_all: None }
+    /// `known`: groups of files as they were found before.
+    pub(super) fn new(settings: &FileSettings, known: Vec<TargetGroup>, metrics: ScrapeMetrics) -> Self {
+        let mut files = BTreeMap::<PathBuf, Known>::new();
+        for group in known {
+            if let Some((path, _)) = group.source.rsplit_once(':') {
+                files.entry(PathBuf::from(path)).or_default().groups.push(group);
+            }
+        }
+        Self { settings: settings.clone(), metrics, files, read_all: None }
     }
 
     pub(super) const fn interval(&self) -> Duration {
@@ -184,7 +192,7 @@ mod tests {
             files: vec![dir.path().join("*.yml"), json.clone(), dir.path().join("none.json")],
             refresh_interval: Duration::from_secs(3_600),
         };
-        let mut provider = FileProvider::new(&settings, ScrapeMetrics::default());
+        let mut provider = FileProvider::new(&settings, Vec::new(), ScrapeMetrics::default());
         let first = provider.look().await;
         assert_eq!(shown(&first), ["a:1,b:2 {x=\"y\"}", "c {}", "d:1 {}"]);
         let group = &first.groups.as_ref().unwrap()[0];
@@ -214,6 +222,31 @@ mod tests {
         fs::write(&json, "null").unwrap();
         let empty = provider.look().await;
         assert_eq!((shown(&empty).len(), empty.error), (0, None));
+    }
+
+    #[tokio::test]
+    async fn a_file_that_is_broken_at_the_first_look_keeps_what_was_known() {
+        let dir = tempfile::tempdir().unwrap();
+        let (good, bad) = (dir.path().join("a.json"), dir.path().join("b.json"));
+        fs::write(&good, "[{\"targets\": [\"a:1\"]}]").unwrap();
+        fs::write(&bad, "[{\"targets\": [\"b:1\"]}, {\"targets\": [\"c:1\"]}]").unwrap();
+        let gone = dir.path().join("gone.json");
+        fs::write(&gone, "[{\"targets\": [\"d:1\"]}]").unwrap();
+        let settings = FileSettings {
+            files: vec![good.clone(), bad.clone(), gone.clone()],
+            refresh_interval: Duration::from_secs(3_600),
+        };
+        let before = FileProvider::new(&settings, Vec::new(), ScrapeMetrics::default()).look().await;
+        let known = before.groups.unwrap();
+        fs::write(&good, "[{\"targets\": [\"e:1\"]}]").unwrap();
+        fs::write(&bad, "[{").unwrap();
+        fs::remove_file(&gone).unwrap();
+        let mut provider = FileProvider::new(&settings, known, ScrapeMetrics::default());
+        for _ in 0..2 {
+            let outcome = provider.look().await;
+            assert_eq!(shown(&outcome), ["e:1 {}", "b:1 {}", "c:1 {}"]);
+            assert!(outcome.error.is_some_and(|error| error.contains("b.json")));
+        }
     }
 
     #[test]

@@ -66,14 +66,19 @@ enum Provider {
     Docker(DockerProvider),
 }
 
-/// Starts asking a source; `None` for targets that are written in the configuration.
-pub(super) fn run_provider(source: &Discovery, context: ProviderContext) -> Option<JoinHandle<()>> {
+/// Starts asking a source; `None` for targets that are written in the configuration. `known` is what it, or one like
+/// it, found before a reload: a file or name that fails at the first look keeps that.
+pub(super) fn run_provider(
+    source: &Discovery,
+    known: Vec<TargetGroup>,
+    context: ProviderContext,
+) -> Option<JoinHandle<()>> {
     let metrics = context.metrics.clone();
     let provider = match source {
         Discovery::Static(_) => return None,
-        Discovery::File(settings) => Provider::File(FileProvider::new(settings, metrics)),
+        Discovery::File(settings) => Provider::File(FileProvider::new(settings, known, metrics)),
         Discovery::Http(settings) => Provider::Http(HttpProvider::new(settings, metrics)),
-        Discovery::Dns(settings) => Provider::Dns(DnsProvider::new(settings, metrics)),
+        Discovery::Dns(settings) => Provider::Dns(DnsProvider::new(settings, known, metrics)),
         Discovery::Docker(settings) => Provider::Docker(DockerProvider::new(settings)),
     };
     Some(tokio::spawn(refresh(provider, context)))

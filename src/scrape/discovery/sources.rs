@@ -34,7 +34,7 @@ impl DiscoveredGroups {
                 metrics: metrics.clone(),
                 updates: sender.clone(),
             };
-            run_provider(source, context)
+            run_provider(source, Vec::new(), context)
         });
         Self { groups: groups.collect(), tasks: tasks.collect(), updates }
     }

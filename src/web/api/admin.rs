@@ -15,12 +15,13 @@ use super::Api;
 use super::params::{Params, invalid};
 use super::reply::{Failure, FailureKind, success};
 use crate::model::Timestamp;
+use crate::web::origin::{self, is_foreign};
 
 /// `POST|PUT /api/v1/admin/tsdb/delete_series`
 pub(super) async fn delete_series(State(api): State<Arc<Api>>, request: Request<Body>) -> Response {
     let params = match allowed(&api, request).await {
         Ok(params) => params,
-        Err(failure) => return failure.into_response(),
+        Err(refusal) => return refusal,
     };
     let work = move || {
         if params.all("match[]").next().is_none() {
@@ -42,14 +43,14 @@ pub(super) async fn delete_series(State(api): State<Arc<Api>>, request: Request<
 pub(super) async fn clean_tombstones(State(api): State<Arc<Api>>, request: Request<Body>) -> Response {
     match allowed(&api, request).await {
         Ok(_) => StatusCode::NO_CONTENT.into_response(),
-        Err(failure) => failure.into_response(),
+        Err(refusal) => refusal,
     }
 }
 
 /// `POST|PUT /api/v1/admin/tsdb/snapshot`
 pub(super) async fn snapshot(State(api): State<Arc<Api>>, request: Request<Body>) -> Response {
-    if let Err(failure) = allowed(&api, request).await {
-        return failure.into_response();
+    if let Err(refusal) = allowed(&api, request).await {
+        return refusal;
     }
     let Some(path) = api.facts.storage_path.clone() else {
         return Failure::internal("the history lives in memory only (storage.path is not set)")
@@ -70,11 +71,15 @@ fn snapshot_name(now: Timestamp, random: u64) -> String {
     format!("{}-{:016x}", at.strftime("%Y%m%dT%H%M%SZ"), random >> 1)
 }
 
-async fn allowed(api: &Api, request: Request<Body>) -> Result<Params, Failure> {
+/// The parameters of a call that may change something; the error is the answer.
+async fn allowed(api: &Api, request: Request<Body>) -> Result<Params, Response> {
     if !api.admin {
-        return Err(Failure::new(FailureKind::Unavailable, "admin APIs disabled"));
+        return Err(Failure::new(FailureKind::Unavailable, "admin APIs disabled").into_response());
     }
-    Params::read(request, &api.forms).await
+    let foreign = is_foreign(request.headers(), request.uri(), &api.facts.external_url);
+    // Read in any case: the connection goes on.
+    let params = Params::read(request, &api.forms).await.map_err(Failure::into_response)?;
+    if foreign { Err(origin::refused()) } else { Ok(params) }
 }
 
 #[cfg(test)]

@@ -4,15 +4,14 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::request::Parts;
-use axum::http::{Request, StatusCode, header};
+use axum::http::{Request, header};
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 
 use super::Api;
 use super::reply::{Failure, FailureKind};
 use crate::web::body::{self, BodyLimits};
-use crate::web::origin::is_foreign;
-use crate::web::pages::text;
+use crate::web::origin::{self, is_foreign};
 
 /// What a body may take.
 const LIMITS: BodyLimits = BodyLimits { bytes: 1 << 20, timeout: Duration::from_secs(10) };
@@ -42,7 +41,7 @@ async fn own_body(api: &Api, request: Request<Body>) -> Result<(Parts, Bytes), R
     // Read in any case: the connection goes on.
     let body = body::read(&mut body, LIMITS).await?;
     if is_foreign(&head.headers, &head.uri, &api.facts.external_url) {
-        return Err(text(StatusCode::FORBIDDEN, "pages of other origins may change nothing here\n"));
+        return Err(origin::refused());
     }
     Ok((head, body))
 }

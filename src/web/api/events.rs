@@ -21,21 +21,23 @@ const MOST_LISTED: usize = 1_000;
 pub(super) async fn list(State(api): State<Arc<Api>>, request: Request<Body>) -> Response {
     respond(&api, request, |api, params| {
         let texts = |name| params.all(name).map(str::to_owned).collect();
-        let limit = params.limit()?;
+        let limit = Some(params.limit()?).filter(|limit| *limit > 0).unwrap_or(MOST_LISTED);
         let filter = EventFilter {
             from: params.time("start")?,
             to: params.time("end")?,
             kinds: texts("type[]"),
             services: texts("service[]"),
-            limit: if limit == 0 { MOST_LISTED } else { limit },
+            // One more, to know whether there was more.
+            limit: limit.saturating_add(1),
         };
         if let (Some(from), Some(to)) = (filter.from, filter.to)
             && to < from
         {
             return Err(invalid("end", "end timestamp must not be before start time"));
         }
-        let events = api.events.list(&filter);
-        let remarks = if events.len() == filter.limit { Remarks::truncated() } else { Remarks::default() };
+        let mut events = api.events.list(&filter);
+        let remarks = if events.len() > limit { Remarks::truncated() } else { Remarks::default() };
+        events.truncate(limit);
         let write = move |mut out: &mut dyn Write| {
             out.write_all(b"{\"events\":[")?;
             for (at, event) in events.iter().enumerate() {

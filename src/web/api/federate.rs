@@ -73,7 +73,7 @@ fn gather(api: &Api, sets: &[Vec<Matcher>], now: Timestamp) -> Result<Batch, Que
             }
         }
     }
-    let external = &api.external_labels;
+    let external = api.external_labels.load();
     let mut batch = Batch::new();
     for (labels, (at, value)) in &found {
         let name = labels.metric_name();

@@ -87,8 +87,8 @@ pub struct Api {
     pub engine: Arc<Engine>,
     /// What of the language is switched on.
     pub parse_options: ParseOptions,
-    /// Added to what `/federate` hands out.
-    pub external_labels: Labels,
+    /// Added to what `/federate` hands out; a reload changes them.
+    pub external_labels: Arc<ArcSwap<Labels>>,
     /// The wall clock, for queries without a time.
     pub now: fn() -> Timestamp,
     /// What `status/*` tells.

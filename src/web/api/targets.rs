@@ -38,7 +38,8 @@ pub(super) async fn targets(State(api): State<Arc<Api>>, request: Request<Body>)
         let (active, dropped) = match state.as_str() {
             "active" => (true, false),
             "dropped" => (false, true),
-            _ => (true, true),
+            "" | "any" => (true, true),
+            _ => (false, false),
         };
         let mut answer =
             json!({ "activeTargets": [], "droppedTargets": [], "droppedTargetCounts": Value::Null });
@@ -101,7 +102,11 @@ pub(super) async fn metadata(State(api): State<Arc<Api>>, request: Request<Body>
     let own = own_metadata(&api).await;
     respond(&api, request, move |api, params| {
         let limit = limit_of(params, "limit", "limit must be a number")?;
-        let per_metric = limit_of(params, "limit_per_metric", "limit_per_metric must be a number")?;
+        let per_metric = match limit_of(params, "limit_per_metric", "limit_per_metric must be a number")? {
+            // Of this one zero is "all", too.
+            0 => usize::MAX,
+            limit => limit,
+        };
         let metric = Some(params.get("metric")).filter(|name| !name.is_empty());
         let targets = api.targets.metadata(|_| true, metric);
         let targets = targets.into_iter().map(|found| (found.metric, found.metadata));
@@ -181,12 +186,12 @@ fn type_name(kind: Kind) -> &'static str {
     }
 }
 
-/// A limit that means "all" when it is missing, zero or negative.
+/// A limit that means "all" when it is missing or negative; zero is zero, as in Prometheus.
 fn limit_of(params: &Params, name: &str, wrong: &str) -> Result<usize, Failure> {
     match params.get(name) {
         "" => Ok(usize::MAX),
         text => match text.parse::<i64>() {
-            Ok(limit) if limit <= 0 => Ok(usize::MAX),
+            // One that is negative does not fit.
             Ok(limit) => Ok(usize::try_from(limit).unwrap_or(usize::MAX)),
             Err(_) => Err(Failure::bad_data(wrong)),
         },

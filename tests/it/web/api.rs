@@ -108,7 +108,7 @@ pub(super) fn api_state_with(store: Store, rules: Arc<RuleManager>) -> WebState 
         status: Status::default(),
         engine: Arc::new(Engine::new(EngineOptions::default())),
         parse_options: ParseOptions::default(),
-        external_labels: Labels::from_pairs([("site", "x")]),
+        external_labels: Arc::new(arc_swap::ArcSwap::from_pointee(Labels::from_pairs([("site", "x")]))),
         now: || Timestamp::from_millis(NOW * 1_000),
         facts: Facts { build: [("version", "1.2.3".to_owned())].into(), ..Facts::default() },
         cors_origin: anchored_regex(r"https://a\.example").ok(),
@@ -227,6 +227,11 @@ async fn series_and_labels_are_listed() {
             "/api/v1/targets",
             r#"{"status":"success","data":{"activeTargets":[],"droppedTargetCounts":{},"droppedTargets":[]}}"#,
         ),
+        (
+            "/api/v1/targets?state=none",
+            r#"{"status":"success","data":{"activeTargets":[],"droppedTargetCounts":null,"droppedTargets":[]}}"#,
+        ),
+        ("/api/v1/metadata?limit=0", r#"{"status":"success","data":{}}"#),
         ("/api/v1/scrape_pools", r#"{"status":"success","data":{"scrapePools":[]}}"#),
         ("/api/v1/targets/metadata", r#"{"status":"success","data":[]}"#),
         ("/api/v1/label/%6Aob/values", r#"{"status":"success","data":["a","b\"\u003c"]}"#),
@@ -251,6 +256,27 @@ async fn series_and_labels_are_listed() {
         refused.text(),
         r#"{"status":"error","errorType":"unavailable","error":"admin APIs disabled"}"#
     );
+}
+
+#[tokio::test]
+async fn pages_of_other_origins_delete_nothing() {
+    let mut state = api_state();
+    state.api.as_mut().and_then(Arc::get_mut).unwrap().admin = true;
+    let server = start(config(), state).await;
+    let ask = async |call: &str, more: &str| {
+        let head = format!("POST /api/v1/admin/tsdb/{call} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n");
+        let reply = server.send(&format!("{head}Content-Length: 0\r\n{more}\r\n")).await;
+        (reply.status, reply.text().contains("other origins"))
+    };
+    for call in ["delete_series?match[]=g", "clean_tombstones", "snapshot"] {
+        for more in ["Origin: http://evil.example\r\n", "Sec-Fetch-Site: cross-site\r\n"] {
+            assert_eq!(ask(call, more).await, (403, true), "{call} {more}");
+        }
+    }
+    assert_eq!(server.get("/api/v1/query?query=g").await.text(), VECTOR);
+    // Programs say nothing of origins.
+    assert_eq!(ask("delete_series?match[]=g", "").await, (204, false));
+    assert_eq!(ask("clean_tombstones", "Origin: http://x\r\n").await, (204, false));
 }
 
 #[tokio::test]

@@ -66,6 +66,11 @@ async fn events_are_posted_and_listed() {
     let expected = json!({"id": "d", "type": "deployment", "service": "s<", "outcome": "success", "time": "2023-11-14T22:13:20Z"});
     assert_eq!(listed, json!({"events": [expected]}));
     assert_eq!(data(&server.get("/api/v1/events?type[]=incident").await), json!({"events": []}));
+    assert!(!server.get("/api/v1/events?limit=1").await.text().contains("truncated"), "it was all");
+    post(&server, "/api/v1/events", JSON, r#"{"type": "note", "time": 1600000000}"#).await;
+    let cut = server.get("/api/v1/events?limit=1").await;
+    assert!(cut.text().contains("results truncated due to limit"), "{}", cut.text());
+    assert_eq!(data(&cut)["events"][0]["id"], "d");
     assert_eq!(server.get("/api/v1/events?start=5&end=4").await.status, 400);
     assert_eq!(server.get("/api/v1/events?start=x").await.status, 400);
     let large = format!(r#"{{"message": "{}"}}"#, "x".repeat(1 << 20));

@@ -55,6 +55,7 @@ pub(crate) fn state() -> WebState {
         write: None,
         metrics: HttpMetrics::default(),
         push: None,
+        external_url: "https://o.example/x".parse().unwrap(),
         version: "1.2.3".to_owned(),
     }
 }

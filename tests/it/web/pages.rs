@@ -82,7 +82,14 @@ async fn reload_is_refused_unless_enabled_and_tells_how_it_went() {
             request.finish(result);
         }
     });
-    assert_eq!(server.send(&request("POST")).await.status, 200);
+    for header in ["Origin: http://evil.example", "Sec-Fetch-Site: cross-site"] {
+        let foreign = request("POST").replace("Host: x\r\n", &format!("Host: x\r\n{header}\r\n"));
+        let refused = server.send(&foreign).await;
+        assert!(refused.status == 403 && refused.text().contains("other origins"), "{header}: {refused:?}");
+    }
+    // A page behind the external URL is an own one.
+    let own = request("POST").replace("Host: x\r\n", "Host: x\r\nOrigin: https://o.example\r\n");
+    assert_eq!(server.send(&own).await.status, 200);
     let failed = server.send(&request("PUT")).await;
     assert_eq!((failed.status, failed.text().as_str()), (500, "failed to reload config: o.yml:1:1: wrong\n"));
     let stopping = server.send(&request("PUT")).await;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use outrigger::model::Timestamp;
 use outrigger::scrape::push::{PushGateway, PushSettings};
 use outrigger::web::{PushApi, WebState};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::{Running, config, start, state};
 
@@ -118,6 +119,10 @@ async fn requests_are_answered_as_a_pushgateway_does() {
         groups.starts_with("{\"data\":[{") && groups.contains(r#""labels":{"job":"j","l":"x"}"#),
         "{groups}"
     );
+    let (status, text) =
+        ask(&server, "PUT", "/api/v1/admin/wipe", "Origin: http://evil.example\r\n", b"").await;
+    assert_eq!((status, text.as_str()), (403, "pages of other origins may change nothing here\n"));
+    assert_eq!(server.get("/api/v1/metrics").await.text(), groups);
     assert_eq!(ask(&server, "PUT", "/api/v1/admin/wipe", "", b"").await.0, 202);
     assert_eq!(server.get("/api/v1/metrics").await.text(), r#"{"data":[],"status":"success"}"#);
 }
@@ -135,6 +140,27 @@ async fn bodies_are_bounded_before_and_after_decompression() {
     let (status, text) = ask(&server, "PUT", "/metrics/job/j", "Content-Encoding: gzip\r\n", &packed).await;
     assert_eq!((status, text.as_str()), (413, "the body is larger than 1000 bytes when decompressed\n"));
     assert_eq!(ask(&server, "PUT", "/api/v1/admin/wipe", "", b"").await.0, 404, "only with the admin API");
+}
+
+#[tokio::test]
+async fn who_sends_nothing_keeps_nobody_from_pushing() {
+    let server = start(config(), api(PushSettings::default(), false)).await;
+    let mut silent = Vec::new();
+    for _ in 0..20 {
+        let mut stream = server.connect().await;
+        let head =
+            "PUT /metrics/job/j HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 100\r\n\r\n";
+        stream.write_all(head.as_bytes()).await.unwrap();
+        // Its body is waited for.
+        let mut told = [0; 25];
+        stream.read_exact(&mut told).await.unwrap();
+        assert_eq!(&told, b"HTTP/1.1 100 Continue\r\n\r\n");
+        silent.push(stream);
+    }
+    assert_eq!(ask(&server, "PUT", "/metrics/job/j", "", b"a 1\n").await.0, 200);
+    // Also one that is read in turn.
+    let long = "a 1\n# more\n".to_owned() + &"# and more\n".repeat(10_000);
+    assert_eq!(ask(&server, "PUT", "/metrics/job/j", "", long.as_bytes()).await.0, 200);
 }
 
 #[tokio::test]

@@ -28,8 +28,11 @@ pub(super) struct DnsProvider {
 }
 
 impl DnsProvider {
-    pub(super) fn new(settings: &DnsSettings, metrics: ScrapeMetrics) -> Self {
-        Self { settings: settings.clone(), metrics, known: BTreeMap::new(), resolver: None }
+    /// `known`: groups of names as they were found before.
+    pub(super) fn new(settings: &DnsSettings, known: Vec<TargetGroup>, metrics: ScrapeMetrics) -> Self {
+        let known = known.into_iter().filter(|group| settings.names.contains(&group.source));
+        let known = known.map(|group| (group.source.clone(), group)).collect();
+        Self { settings: settings.clone(), metrics, known, resolver: None }
     }
 
     pub(super) const fn interval(&self) -> Duration {

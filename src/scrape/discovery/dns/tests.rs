@@ -78,20 +78,20 @@ async fn resolver() -> Resolver {
     Resolver::new(vec![server], vec!["test".into()])
 }
 
-async fn provider(names: &[&str], record: DnsRecord) -> DnsProvider {
+async fn provider(names: &[&str], record: DnsRecord, known: Vec<TargetGroup>) -> DnsProvider {
     let settings = DnsSettings {
         names: names.iter().map(|n| (*n).to_owned()).collect(),
         record,
         port: 9100,
         refresh_interval: Duration::from_secs(30),
     };
-    let mut provider = DnsProvider::new(&settings, ScrapeMetrics::default());
+    let mut provider = DnsProvider::new(&settings, known, ScrapeMetrics::default());
     provider.resolver = Some(resolver().await);
     provider
 }
 
 async fn looked(names: &[&str], record: DnsRecord) -> (Option<Vec<String>>, Option<String>) {
-    let outcome = provider(names, record).await.look().await;
+    let outcome = provider(names, record, Vec::new()).await.look().await;
     let targets = outcome
         .groups
         .map(|groups| groups.iter().flat_map(|g| &g.targets).map(ToString::to_string).collect());
@@ -159,7 +159,7 @@ async fn failures_keep_targets_and_are_told_once() {
     assert!(error.unwrap().starts_with("could not resolve \"bad.test\""));
     assert_eq!(looked(&["bad.test."], DnsRecord::A).await.0, None);
 
-    let mut provider = provider(&["a"], DnsRecord::A).await;
+    let mut provider = provider(&["a"], DnsRecord::A, Vec::new()).await;
     let before = provider.look().await.groups.unwrap();
     let server = resolver().await;
     provider.settings.names = vec!["a".into(), "bad.test.".into()];
@@ -170,4 +170,17 @@ async fn failures_keep_targets_and_are_told_once() {
     let provider = super::super::Provider::Dns(provider);
     let states = [Some("no answer in time"), Some("refused"), None].map(|error| provider.state(error));
     assert!(states[0] == states[1] && states[1] != states[2], "{states:?}");
+}
+
+#[tokio::test]
+async fn a_name_that_fails_at_the_first_look_keeps_what_was_known() {
+    let known = ["bad", "old"].map(|name| TargetGroup {
+        targets: vec![Labels::from_pairs([("__address__", name)])],
+        labels: Labels::empty(),
+        source: name.to_owned(),
+    });
+    let mut provider = provider(&["_m._tcp.b", "bad"], DnsRecord::Srv, known.to_vec()).await;
+    let outcome = provider.look().await;
+    let sources: Vec<String> = outcome.groups.unwrap().into_iter().map(|group| group.source).collect();
+    assert_eq!((sources, outcome.error.is_some()), (vec!["_m._tcp.b".to_owned(), "bad".to_owned()], true));
 }
