@@ -79,6 +79,20 @@ process_names:
 """
 
 
+def children(parent):
+    """Numbers of the processes that a process has started."""
+    found = []
+    for process in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{process}/stat", encoding="utf-8") as f:
+                if f.read().rpartition(")")[2].split()[1] == str(parent):
+                    found.append(process)
+        except OSError:
+            # It has ended.
+            continue
+    return found
+
+
 class Worker:
     """A process that is told what to do."""
 
@@ -97,17 +111,19 @@ class Worker:
         if line == "end":
             self.child.wait(20)
         else:
-            # It answers before it waits for the next line: what is on its way between the two scrapes would differ.
-            wait_for(self.is_asleep, f"the worker's sleep after {line!r}")
+            # It answers before it waits for the next line, and a child is not at once what it will be: what is on its way
+            # between the two scrapes would differ.
+            self.seen = None
+            wait_for(self.is_at_rest, f"the worker's rest after {line!r}")
 
-    def is_asleep(self):
-        """Whether all of its threads wait for something."""
-        folder = f"/proc/{self.child.pid}/task"
-        for task in os.listdir(folder):
-            with open(f"{folder}/{task}/stat", encoding="utf-8") as f:
-                if not f.read().rpartition(")")[2].startswith(" S"):
-                    return False
-        return True
+    def is_at_rest(self):
+        """Whether all threads of it and of its children wait for something, and have done nothing since it was asked last."""
+        before, self.seen = self.seen, {}
+        for process in [str(self.child.pid), *children(self.child.pid)]:
+            for task in os.listdir(f"/proc/{process}/task"):
+                with open(f"/proc/{process}/task/{task}/stat", encoding="utf-8") as f:
+                    self.seen[task] = f.read()
+        return self.seen == before and all(stat.rpartition(")")[2].startswith(" S") for stat in self.seen.values())
 
     def close(self):
         if self.child.poll() is None:
