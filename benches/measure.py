@@ -5,6 +5,7 @@ import http.client
 import os
 import statistics
 import sys
+import tempfile
 import time
 
 sys.dont_write_bytecode = True
@@ -54,3 +55,33 @@ def alternate(exporters, scrapes, blocks, encoding="identity"):
         for exporter, client, spent in clients:
             spent.append(block(exporter, client, scrapes))
     return [statistics.median(spent) for *_, spent in clients]
+
+
+def held_files(pid, roots=("/proc/", "/sys/")):
+    """Paths of files below `roots` that the process holds open."""
+    paths = []
+    for descriptor in os.listdir(f"/proc/{pid}/fd"):
+        try:
+            path = os.readlink(f"/proc/{pid}/fd/{descriptor}")
+        except OSError:
+            continue
+        if path.startswith(roots) and not os.path.isdir(path):
+            paths.append(path)
+    return sorted(paths)
+
+
+class LeastExporter(peers.Process):
+    """Does the jobs and answers with `body`; nothing else."""
+
+    def __init__(self, binary, jobs, body):
+        self.files = tempfile.TemporaryDirectory()
+        paths = [os.path.join(self.files.name, name) for name in ("body", "jobs")]
+        for path, content in zip(paths, (body, "\n".join(jobs).encode())):
+            with open(path, "wb") as f:
+                f.write(content)
+        super().__init__(["sh", "-c", 'exec "$0" serve "$1" < "$2"', binary, *paths])
+        self.port = int(peers.wait_for(lambda: self.log().strip(), "the floor's port", process=self))
+
+    def __exit__(self, *_):
+        super().__exit__()
+        self.files.cleanup()

@@ -22,24 +22,11 @@ import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [HERE, os.path.dirname(HERE)]
-from measure import Client, alternate, block, cpu_ms, peers  # noqa: E402
+from measure import Client, LeastExporter, alternate, block, cpu_ms, held_files, peers  # noqa: E402
 import big_machine  # noqa: E402
 
 # What both are told, so that both show the same things; Debian's build has defaults of its own.
 ALIKE = ["--collector.netdev.device-exclude=^$", "--web.max-requests=100"]
-
-
-def held_files(pid, roots=("/proc/", "/sys/")):
-    """Paths of files below `roots` that the process holds open."""
-    paths = []
-    for descriptor in os.listdir(f"/proc/{pid}/fd"):
-        try:
-            path = os.readlink(f"/proc/{pid}/fd/{descriptor}")
-        except OSError:
-            continue
-        if path.startswith(roots) and not os.path.isdir(path):
-            paths.append(path)
-    return sorted(paths)
 
 
 def kernel_jobs(exporter, roots=("/proc/", "/sys/")):
@@ -57,23 +44,6 @@ def floor_of_files(binary, jobs, rounds):
     out = subprocess.run(command, input="\n".join(reads), capture_output=True, text=True, check=True)
     files, size, median_us = out.stdout.split()
     return int(files), int(size), float(median_us) / 1000
-
-
-class LeastExporter(peers.Process):
-    """Does the jobs and answers with `body`; nothing else."""
-
-    def __init__(self, binary, jobs, body):
-        self.files = tempfile.TemporaryDirectory()
-        paths = [os.path.join(self.files.name, name) for name in ("body", "jobs")]
-        for path, content in zip(paths, (body, "\n".join(jobs).encode())):
-            with open(path, "wb") as f:
-                f.write(content)
-        super().__init__(["sh", "-c", 'exec "$0" serve "$1" < "$2"', binary, *paths])
-        self.port = int(peers.wait_for(lambda: self.log().strip(), "the floor's port", process=self))
-
-    def __exit__(self, *_):
-        super().__exit__()
-        self.files.cleanup()
 
 
 def samples(exporter):

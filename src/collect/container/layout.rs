@@ -130,11 +130,23 @@ impl Layout {
             let other = text.lines().filter_map(super::path::membership).find(|(controllers, _)| {
                 controllers.split(',').any(|controller| controller == hierarchy.controller())
             });
-            // The root's files tell of the machine.
-            let other = other.filter(|(_, path)| *path != "/");
+            // Where it has no group of its own, its members are in the runtime's or the machine's, whose files tell of
+            // more than it.
+            let other = other.filter(|(_, other)| is_same(path, other));
             places.set(hierarchy, other.map(|(_, path)| root.join(path.trim_start_matches('/'))));
         }
         places
+    }
+}
+
+/// Whether groups of two hierarchies belong to the same container.
+fn is_same(path: &str, other: &str) -> bool {
+    fn id(path: &str) -> Option<&str> {
+        path.rsplit('/').find_map(super::path::id_in)
+    }
+    match (id(path), id(other)) {
+        (Some(id), Some(other)) => id == other,
+        _ => path != "/" && other.rsplit('/').next() == path.rsplit('/').next(),
     }
 }
 
@@ -175,9 +187,12 @@ mod tests {
             .dir("sys/fs/cgroup/memory/run/docker/1")
             .dir("sys/fs/cgroup/cpu/docker/1")
             .dir("sys/fs/cgroup/pids/run/docker/1")
+            .dir("sys/fs/cgroup/cpuacct/docker.service")
+            .file("sys/fs/cgroup/unified/cgroup.controllers", "")
             .dir("sys/fs/cgroup/blkio");
         let layout = detect(&fixture);
-        let text = "3:cpu:/docker/1\n2:blkio:/\n1:pids:/elsewhere\n0::/\n";
+        let text =
+            "4:cpuacct:/docker.service\n3:cpu:/docker/1\n2:blkio:/\n1:pids:/elsewhere\n0::/docker.service\n";
         let places = layout.places("/run/docker/1", || text.to_owned());
         let of = |hierarchy| {
             let place = places.of(hierarchy)?.strip_prefix(fixture.path().join("sys/fs/cgroup")).unwrap();
@@ -186,6 +201,8 @@ mod tests {
         assert_eq!(of(Hierarchy::Memory).as_deref(), Some("memory/run/docker/1"));
         assert_eq!(of(Hierarchy::Cpu).as_deref(), Some("cpu/docker/1"));
         assert_eq!(of(Hierarchy::Pids).as_deref(), Some("pids/run/docker/1"));
-        assert_eq!((of(Hierarchy::Blkio), of(Hierarchy::Cpuset)), (None, None));
+        for none in [Hierarchy::Blkio, Hierarchy::Cpuset, Hierarchy::Cpuacct, Hierarchy::Unified] {
+            assert_eq!(of(none), None, "{none:?}");
+        }
     }
 }

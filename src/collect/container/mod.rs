@@ -17,6 +17,7 @@ mod parse;
 mod path;
 mod process;
 mod quiet;
+mod signs;
 mod sources;
 #[cfg(test)]
 mod tests;
@@ -38,6 +39,7 @@ use self::one::{Container, Look, Requests, State};
 use self::oom::OomKills;
 use self::own::OwnContainer;
 use self::path::{Identity, Runtime};
+use self::signs::Signs;
 use self::values::Quantity;
 use self::walk::Group;
 use self::write::{Labels, Told, Writer};
@@ -132,6 +134,7 @@ fn build(host: &Host, options: &Options) -> Result<Box<dyn Collector>, BuildErro
         devices: Devices::new(&host.paths.sysfs),
         machine: None,
         machine_due: 0,
+        signs: Signs::default(),
         own: OwnContainer::default(),
         host_network: None,
         known: Vec::new(),
@@ -172,6 +175,7 @@ struct Containers {
     machine: Option<Machine>,
     /// The pass from which on it is read anew, when containers change.
     machine_due: u64,
+    signs: Signs,
     own: OwnContainer,
     host_network: Option<u64>,
     /// In the order in which they came.
@@ -304,8 +308,13 @@ impl Containers {
             self.boot_time = stat.ok().and_then(process::boot_time);
         }
         let boot_time = self.boot_time;
-        let look = Look { layout, procfs: &procfs, requests: self.requests, now: Instant::now() };
+        let now = Instant::now();
         let mut reader = std::mem::replace(&mut self.reader, Reader::new(self.host.descriptors.clone()));
+        let mut signs = std::mem::take(&mut self.signs);
+        if !self.known.is_empty() {
+            signs.read(&mut reader, &procfs, now);
+        }
+        let look = Look { layout, procfs: &procfs, requests: self.requests, signs: &signs, now };
         let gone = self.forget(|container, _| {
             let state = container.read(&mut reader, &look);
             if container.started.is_none() && state == State::There {
@@ -316,6 +325,7 @@ impl Containers {
             state == State::There
         });
         self.reader = reader;
+        self.signs = signs;
         gone
     }
 
@@ -353,7 +363,7 @@ impl Containers {
     }
 
     fn write(&mut self, now: Timestamp, left_out: usize, out: &mut Batch) {
-        for device in self.known.iter().flat_map(|container| &container.work().devices) {
+        for device in self.known.iter().flat_map(|container| container.readings.devices()) {
             self.devices.look_up(device.major, device.minor);
         }
         let shared_kills = Arc::clone(&self.kills);

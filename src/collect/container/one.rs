@@ -13,11 +13,13 @@ use super::network::NetworkFile;
 use super::path::{Identity, Runtime};
 use super::process::{self, Process};
 use super::quiet::Quiet;
-use super::sources::{PER_CPU, Source, VERSION_1, VERSION_2, When};
+use super::signs::{Sign, Signs};
+use super::sources::{Moves, PER_CPU, Source, VERSION_1, VERSION_2, When};
 use super::values::Quantity::{
-    self, InactiveFile, MemoryUsage, OpenFiles, OpenFilesSoft, Sockets, WorkingSet,
+    self, CpuQuota, InactiveFile, MemoryHigh, MemoryLimit, MemoryMaxUsage, MemoryUsage, OpenFiles,
+    OpenFilesSoft, Sockets, Swap, WorkingSet,
 };
-use super::values::Stats;
+use super::values::Readings;
 use super::write::Labels;
 use super::{parse, walk};
 
@@ -49,13 +51,11 @@ pub(super) struct Container {
     pub(super) started: Option<f64>,
     pub(super) created: f64,
     places: Places,
-    files: Vec<KeptFile>,
+    files: Vec<GroupFile>,
     procs: KeptFile,
-    /// Read in this pass.
-    vital: Stats,
-    /// Read when something had happened.
-    work: Stats,
-    limits: Stats,
+    pub(super) readings: Readings,
+    /// Reads and writes that the bytes were read for.
+    transfers: Option<f64>,
     quiet: Quiet,
     reads: u32,
     /// Something could not be read in this pass.
@@ -68,6 +68,14 @@ pub(super) struct Container {
     pub(super) kills_before: Option<f64>,
     /// On request: processes by state.
     pub(super) task_states: Vec<(&'static str, f64)>,
+}
+
+/// A file of the group.
+#[derive(Debug, Default)]
+struct GroupFile {
+    file: KeptFile,
+    /// The pass that read it last.
+    read: Option<Instant>,
 }
 
 /// What is read on request.
@@ -83,6 +91,7 @@ pub(super) struct Look<'a> {
     pub(super) layout: &'a Layout,
     pub(super) procfs: &'a Path,
     pub(super) requests: Requests,
+    pub(super) signs: &'a Signs,
     pub(super) now: Instant,
 }
 
@@ -131,9 +140,8 @@ impl Container {
             places: layout.places(group.path, membership),
             files: Vec::new(),
             procs: KeptFile::default(),
-            vital: Stats::default(),
-            work: Stats::default(),
-            limits: Stats::default(),
+            readings: Readings::default(),
+            transfers: None,
             quiet: Quiet::default(),
             reads: 0,
             failed: false,
@@ -154,60 +162,74 @@ impl Container {
     }
 
     fn read_what_is_due(&mut self, reader: &mut Reader, look: &Look<'_>) -> Result<(), Gone> {
-        self.vital.clear();
+        self.readings.of(When::Always).clear();
         self.failed = false;
         let all_due = self.reads.is_multiple_of(ALL_EVERY);
         // The first reading is of all; from then on containers take turns.
         let first = self.reads == 0 && all_due;
         self.reads += if first { 1 + turn(self.inode) } else { 1 };
-        let got_vital = self.read_files(reader, look, When::Always)?;
-        if !self.quiet.stands(&self.vital.values, look.now) || all_due {
-            self.work.clear();
-            let got_work = self.read_files(reader, look, When::Active)?;
-            if all_due {
-                self.read_files(reader, look, When::Seldom)?;
-            }
-            if !got_vital && !got_work && !self.failed {
+        let is_always = |when| when == When::Always;
+        let got_vital = self.read_files(reader, look, is_always, all_due)?;
+        if !self.quiet.stands(self.readings.vital(), look.now) || all_due {
+            self.readings.of(When::Active).clear();
+            let is_usage = |when| matches!(when, When::Active | When::Moved(_));
+            let got_usage = self.read_files(reader, look, is_usage, all_due)?;
+            if !got_vital && !got_usage && !self.failed {
                 return Err(Gone);
             }
             if self.read_processes(reader, look.layout).is_err_and(|error| is_gone(&error)) {
                 return Err(Gone);
             }
             self.find_process(reader, look.procfs);
-            self.quiet.all_read(&self.work.values, !self.failed, look.now);
+            self.quiet.all_read(&self.readings, !self.failed, look.now);
         }
         if all_due {
+            self.readings.of(When::Seldom).clear();
+            self.read_files(reader, look, |when| when == When::Seldom, all_due)?;
             self.read_process_limits(reader, look.procfs);
         }
         if look.requests.processes {
             self.read_each_process(reader, look.procfs);
         }
         if let (Some(usage), inactive) = (self.get(MemoryUsage), self.get(InactiveFile)) {
-            self.vital.values.set(WorkingSet, (usage - inactive.unwrap_or_default()).max(0.0));
+            let working_set = (usage - inactive.unwrap_or_default()).max(0.0);
+            self.readings.of(When::Always).values.set(WorkingSet, working_set);
         }
         Ok(())
     }
 
-    /// The files of one kind. Whether there was any.
-    fn read_files(&mut self, reader: &mut Reader, look: &Look<'_>, when: When) -> Result<bool, Gone> {
+    /// The files of some kinds. Whether there was any.
+    fn read_files(
+        &mut self,
+        reader: &mut Reader,
+        look: &Look<'_>,
+        is_wanted: fn(When) -> bool,
+        all_due: bool,
+    ) -> Result<bool, Gone> {
         let sources = sources(look.layout);
-        self.files.resize_with(sources.len() + 1, KeptFile::default);
-        let stats = match when {
-            When::Always => &mut self.vital,
-            When::Active => &mut self.work,
-            When::Seldom => &mut self.limits,
-        };
+        self.files.resize_with(sources.len() + 1, GroupFile::default);
         let extra = look.requests.per_cpu.then_some(&PER_CPU);
         let mut got_any = false;
-        for (source, file) in sources.iter().chain(extra).zip(&mut self.files) {
-            if source.when != when {
+        for (at, source) in sources.iter().chain(extra).enumerate().filter(|(_, s)| is_wanted(s.when)) {
+            let Some(read) = self.files.get(at).map(|file| file.read) else { continue };
+            if let (When::Moved(moves), Some(read), false) = (source.when, read, all_due)
+                && !self.has_moved(moves, read, look.signs)
+            {
+                got_any = true;
                 continue;
             }
-            let Some(directory) = self.places.of(source.hierarchy) else { continue };
-            match file.read(reader, directory, source.file, Extent::OneRecord) {
+            let (Some(directory), Some(file)) = (self.places.of(source.hierarchy), self.files.get_mut(at))
+            else {
+                continue;
+            };
+            match file.file.read(reader, directory, source.file, Extent::OneRecord) {
                 Ok(Some(text)) => {
                     got_any = true;
-                    (source.parse)(text, stats);
+                    (source.parse)(text, self.readings.of(source.when));
+                    file.read = Some(look.now);
+                    if source.when == When::Moved(Moves::Transfers) {
+                        self.transfers = Some(self.readings.transfers());
+                    }
                 }
                 Ok(None) => {}
                 Err(error) if is_gone(&error) => return Err(Gone),
@@ -217,16 +239,43 @@ impl Container {
         Ok(got_any)
     }
 
+    /// Whether a file may say something else than when it was read.
+    fn has_moved(&self, moves: Moves, read: Instant, signs: &Signs) -> bool {
+        let outdated = |sign: &Sign| sign.outdates(read);
+        match moves {
+            Moves::Kills => outdated(&signs.kills),
+            Moves::Swaps => self.get(Swap) != Some(0.0) || outdated(&signs.swaps),
+            Moves::MemoryStalls => outdated(&signs.memory_stalls),
+            Moves::IoStalls => outdated(&signs.io_stalls),
+            Moves::Limit => self.was_near_limit(),
+            // What happens in groups below counts here as well.
+            Moves::KillsOrLimit => self.has_children || self.was_near_limit() || outdated(&signs.kills),
+            Moves::Quota => self.get(CpuQuota).is_some(),
+            Moves::Transfers => self.transfers != Some(self.readings.transfers()),
+            Moves::Life => true,
+        }
+    }
+
+    /// Whether memory was ever so near to a limit that the kernel may have counted a failure: it asks for more at a time
+    /// than is needed. Source: the kernel's `mm/page_counter.c`.
+    fn was_near_limit(&self) -> bool {
+        let Some(most) = self.get(MemoryMaxUsage) else { return true };
+        let (Some(limit), high) = (self.get(MemoryLimit), self.get(MemoryHigh)) else { return true };
+        [limit, high.unwrap_or_default()]
+            .iter()
+            .any(|limit| *limit > 0.0 && most + most_at_a_time() >= *limit)
+    }
+
     fn read_processes(&mut self, reader: &mut Reader, layout: &Layout) -> io::Result<()> {
         let Some(directory) = self.places.of(layout.walked) else { return Ok(()) };
         if let Some(text) =
             self.procs.read(reader, directory, "cgroup.procs", Extent::Records(LONGEST_PID))?
         {
-            parse::procs(text, &mut self.work);
+            parse::procs(text, self.readings.of(When::Active));
         }
         if self.has_children {
             let mut left = MOST_GROUPS_BELOW;
-            let work = &mut self.work;
+            let work = self.readings.of(When::Active);
             walk::walk(directory, &mut |group| {
                 if group.path != "/" && left > 0 {
                     left -= 1;
@@ -242,25 +291,28 @@ impl Container {
 
     /// The first process; as long as it lives, it stays that.
     fn find_process(&mut self, reader: &mut Reader, procfs: &Path) {
-        if self.process.is_some_and(|process| self.work.pids.contains(&process.pid)) {
+        if self.process.is_some_and(|process| self.readings.pids().contains(&process.pid)) {
             return;
         }
-        self.process = process::first(reader, procfs, &self.work.pids);
+        self.process = process::first(reader, procfs, self.readings.pids());
     }
 
     fn read_process_limits(&mut self, reader: &mut Reader, procfs: &Path) {
         let Some(process) = self.process else { return };
         let limits = reader.once(procfs, &format!("{}/limits", process.pid));
-        match limits.ok().and_then(process::open_files_limit) {
-            Some(limit) => self.limits.values.set(OpenFilesSoft, limit),
-            None => self.limits.values.unset(OpenFilesSoft),
+        let limit = limits.ok().and_then(process::open_files_limit);
+        let limits = self.readings.of(When::Seldom);
+        match limit {
+            Some(limit) => limits.values.set(OpenFilesSoft, limit),
+            None => limits.values.unset(OpenFilesSoft),
         }
     }
 
     fn read_each_process(&mut self, reader: &mut Reader, procfs: &Path) {
-        let details = process::details(reader, procfs, &self.work.pids);
-        self.vital.values.set(OpenFiles, details.open_files);
-        self.vital.values.set(Sockets, details.sockets);
+        let details = process::details(reader, procfs, self.readings.pids());
+        let vital = &mut self.readings.of(When::Always).values;
+        vital.set(OpenFiles, details.open_files);
+        vital.set(Sockets, details.sockets);
         self.task_states = details.states;
     }
 
@@ -273,13 +325,14 @@ impl Container {
 
     /// What was read of a quantity.
     pub(super) fn get(&self, quantity: Quantity) -> Option<f64> {
-        [&self.vital, &self.work, &self.limits].into_iter().find_map(|stats| stats.values.get(quantity))
+        self.readings.get(quantity)
     }
+}
 
-    /// Devices and processors.
-    pub(super) fn work(&self) -> &Stats {
-        &self.work
-    }
+/// Twice the largest folio, bytes: what a whole page table maps, of eight bytes an entry.
+fn most_at_a_time() -> f64 {
+    let page = super::super::parse::value(rustix::param::page_size() as u64);
+    page * page / 8.0 * 2.0
 }
 
 /// How many passes later than others all of a container is read.
@@ -308,7 +361,7 @@ mod tests {
 
     use super::super::super::files::DescriptorBudget;
     use super::super::path::identify;
-    use super::super::values::Quantity::Rss;
+    use super::super::values::Quantity::{IoWaiting, MemoryWaiting, OomKills, Rss};
     use super::super::walk::Group;
     use super::*;
     use crate::collect::host::testing::Fixture;
@@ -333,10 +386,12 @@ mod tests {
         let at = Group { path: &path, inode: u64::from(ALL_EVERY), has_children: false };
         let mut container = Container::new(at, &identify(&path).unwrap(), &layout, &procfs);
         let mut reader = Reader::new(Arc::new(DescriptorBudget::new(0)));
-        let start = Instant::now();
+        let (start, mut signs) = (Instant::now(), Signs::default());
         let mut read = |seconds| {
             let now = start + Duration::from_secs(seconds);
-            let look = Look { layout: &layout, procfs: &procfs, requests: Requests::default(), now };
+            signs.read(&mut reader, &procfs, now);
+            let requests = Requests::default();
+            let look = Look { layout: &layout, procfs: &procfs, requests, signs: &signs, now };
             assert_eq!(container.read(&mut reader, &look), State::There);
             (container.get(Rss), container.get(WorkingSet))
         };
@@ -349,5 +404,85 @@ mod tests {
         assert_eq!(read(20), (Some(2.0), Some(9.0)));
         let _fixture = group(fixture, &[("cpu.stat", "usage_usec 2\n"), ("memory.current", "8\n")]);
         assert_eq!(read(21), (Some(3.0), Some(8.0)), "something happened");
+    }
+
+    #[test]
+    fn what_has_not_moved_is_not_read() {
+        let still = [
+            ("cpu.stat", "usage_usec 1\n"),
+            ("memory.current", "9\n"),
+            ("pids.current", "1\n"),
+            ("memory.max", "max\n"),
+            ("memory.peak", "9\n"),
+            ("memory.swap.current", "0\n"),
+            ("memory.events", "max 1\noom_kill 1\n"),
+            ("memory.pressure", "some total=1000000\nfull total=0\n"),
+            ("io.pressure", "some total=1000000\nfull total=0\n"),
+            ("cgroup.procs", ""),
+        ];
+        let fixture = group(Fixture::new().file("sys/fs/cgroup/cgroup.controllers", ""), &still)
+            .file("proc/vmstat", "pswpout 1\noom_kill 1\n")
+            .file("proc/pressure/memory", "some total=1\n")
+            .file("proc/pressure/io", "some total=1\n");
+        let (sysfs, procfs) = (fixture.path().join("sys"), fixture.path().join("proc"));
+        let layout = Layout::detect(&sysfs).unwrap();
+        let path = format!("/docker/{ID}");
+        let at = Group { path: &path, inode: u64::from(ALL_EVERY), has_children: false };
+        let mut container = Container::new(at, &identify(&path).unwrap(), &layout, &procfs);
+        let mut reader = Reader::new(Arc::new(DescriptorBudget::new(0)));
+        let (start, mut signs) = (Instant::now(), Signs::default());
+        let mut read = |seconds| {
+            let now = start + Duration::from_secs(seconds);
+            signs.read(&mut reader, &procfs, now);
+            let requests = Requests::default();
+            let look = Look { layout: &layout, procfs: &procfs, requests, signs: &signs, now };
+            assert_eq!(container.read(&mut reader, &look), State::There);
+            [Swap, OomKills, MemoryWaiting, IoWaiting].map(|quantity| container.get(quantity))
+        };
+        assert_eq!([read(0), read(10)], [[Some(0.0), Some(1.0), Some(1.0), Some(1.0)]; 2]);
+        // The group is busy, but for what the machine tells nothing of this kind happened.
+        let moved = [
+            ("cpu.stat", "usage_usec 2\n"),
+            ("memory.swap.current", "2\n"),
+            ("memory.events", "max 2\noom_kill 2\n"),
+            ("memory.pressure", "some total=2000000\n"),
+            ("io.pressure", "some total=2000000\n"),
+        ];
+        let fixture = group(fixture, &moved);
+        assert_eq!(read(20), [Some(0.0), Some(1.0), Some(1.0), Some(1.0)]);
+        let fixture = fixture.file("proc/pressure/io", "some total=2\n");
+        assert_eq!(read(21), [Some(0.0), Some(1.0), Some(1.0), Some(2.0)]);
+        let fixture = fixture.file("proc/vmstat", "pswpout 1\noom_kill 2\n");
+        assert_eq!(read(22), [Some(0.0), Some(2.0), Some(1.0), Some(2.0)]);
+        let fixture = fixture.file("proc/vmstat", "pswpout 2\noom_kill 2\n");
+        assert_eq!(read(23), [Some(2.0), Some(2.0), Some(1.0), Some(2.0)]);
+        // Without the machine's total nothing is taken for granted.
+        let _fixture = fixture.file("proc/pressure/memory", "");
+        assert_eq!(read(24), [Some(2.0), Some(2.0), Some(2.0), Some(2.0)]);
+    }
+
+    #[test]
+    fn failures_are_counted_anew_near_a_limit_only() {
+        let limit = 100.0 * most_at_a_time();
+        for (most, limit, high, want) in [
+            (Some(limit), Some(limit), None, true),
+            (Some(limit - most_at_a_time()), Some(limit), None, true),
+            (Some(limit / 2.0), Some(limit), None, false),
+            (Some(limit / 2.0), Some(limit), Some(limit / 2.0), true),
+            (Some(limit / 2.0), Some(0.0), Some(0.0), false),
+            (None, Some(limit), None, true),
+            (Some(limit / 2.0), None, None, true),
+        ] {
+            let fixture = Fixture::new().file("sys/fs/cgroup/cgroup.controllers", "");
+            let layout = Layout::detect(&fixture.path().join("sys")).unwrap();
+            let path = format!("/docker/{ID}");
+            let at = Group { path: &path, inode: 1, has_children: false };
+            let mut container = Container::new(at, &identify(&path).unwrap(), &layout, Path::new("/none"));
+            let limits = &mut container.readings.of(When::Seldom).values;
+            for (quantity, value) in [(MemoryMaxUsage, most), (MemoryLimit, limit), (MemoryHigh, high)] {
+                value.into_iter().for_each(|value| limits.set(quantity, value));
+            }
+            assert_eq!(container.was_near_limit(), want, "{most:?} {limit:?} {high:?}");
+        }
     }
 }

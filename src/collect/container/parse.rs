@@ -81,6 +81,11 @@ pub(super) fn memory_limit(text: &[u8], stats: &mut Stats) {
     set_limit(text, stats, MemoryLimit);
 }
 
+/// `memory.high`: beyond it processes are slowed down.
+pub(super) fn memory_high(text: &[u8], stats: &mut Stats) {
+    set_limit(text, stats, MemoryHigh);
+}
+
 pub(super) fn memory_reservation(text: &[u8], stats: &mut Stats) {
     set_limit(text, stats, MemoryReservation);
 }
@@ -375,6 +380,7 @@ pub(super) const ALL: &[fn(&[u8], &mut Stats)] = &[
     threads,
     threads_max,
     memory_limit,
+    memory_high,
     memory_reservation,
     swap_limit,
     procs,

@@ -12,13 +12,11 @@
 //! - The kernel may move pages between the active and the inactive list for others' needs; an administrator may reset a
 //!   peak. Both are seen within the passes that [`super::one`] lets go by between two readings of all.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
+use super::signs::SETTLES;
 use super::values::Quantity::{self, *};
-use super::values::Values;
-
-/// Longer than two steps of what the kernel gathers.
-const SETTLES: Duration = Duration::from_secs(5);
+use super::values::{Readings, Values};
 
 /// Read in each pass.
 const VITAL: [Quantity; 3] = [CpuUsage, MemoryUsage, Threads];
@@ -50,10 +48,10 @@ impl Quiet {
     }
 
     /// After all of its files; `complete` unless one could not be read.
-    pub(super) fn all_read(&mut self, work: &Values, complete: bool, now: Instant) {
-        let pressure = PRESSURE.map(|quantity| work.get(quantity));
+    pub(super) fn all_read(&mut self, readings: &Readings, complete: bool, now: Instant) {
+        let pressure = PRESSURE.map(|quantity| readings.get(quantity));
         let unwritten =
-            [FileDirty, FileWriteback].iter().any(|pages| work.get(*pages).is_some_and(|n| n > 0.0));
+            [FileDirty, FileWriteback].iter().any(|pages| readings.get(*pages).is_some_and(|n| n > 0.0));
         if pressure != self.pressure || unwritten || !complete {
             self.changed(now);
         }
@@ -69,7 +67,16 @@ impl Quiet {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use super::super::sources::When;
     use super::*;
+
+    fn readings(of: &[(Quantity, f64)]) -> Readings {
+        let mut readings = Readings::default();
+        readings.of(When::Active).values = values(of);
+        readings
+    }
 
     fn values(of: &[(Quantity, f64)]) -> Values {
         let mut values = Values::default();
@@ -84,9 +91,9 @@ mod tests {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
         let asleep = values(&[(CpuUsage, 1.0), (MemoryUsage, 2.0), (Threads, 1.0)]);
-        let calm = values(&[(IoWaiting, 3.0), (FileDirty, 0.0)]);
+        let calm = readings(&[(IoWaiting, 3.0), (FileDirty, 0.0)]);
         let mut quiet = Quiet::default();
-        let mut pass = |vital: &Values, work: &Values, seconds| {
+        let mut pass = |vital: &Values, work: &Readings, seconds| {
             let stands = quiet.stands(vital, at(seconds));
             if !stands {
                 quiet.all_read(work, true, at(seconds));
@@ -101,9 +108,9 @@ mod tests {
         assert!(!pass(&awake, &calm, 8) && !pass(&awake, &calm, 20));
         assert!(pass(&awake, &calm, 21));
         assert!(!pass(&asleep, &calm, 22));
-        let waits = values(&[(IoWaiting, 4.0), (FileDirty, 0.0)]);
+        let waits = readings(&[(IoWaiting, 4.0), (FileDirty, 0.0)]);
         assert!(!pass(&asleep, &waits, 40) && !pass(&asleep, &waits, 41), "it waits for a device");
-        let dirty = values(&[(IoWaiting, 4.0), (FileDirty, 4096.0)]);
+        let dirty = readings(&[(IoWaiting, 4.0), (FileDirty, 4096.0)]);
         assert!(!pass(&asleep, &dirty, 60) && !pass(&asleep, &dirty, 80), "pages are yet to be written");
         let unknown = values(&[(CpuUsage, 1.0), (Threads, 1.0)]);
         assert!(!pass(&unknown, &calm, 100) && !pass(&unknown, &calm, 120), "a sign is missing");
@@ -117,10 +124,10 @@ mod tests {
         let mut quiet = Quiet::default();
         for (seconds, complete) in [(0, true), (10, false), (14, true)] {
             assert!(!quiet.stands(&asleep, at(seconds)));
-            quiet.all_read(&Values::default(), complete, at(seconds));
+            quiet.all_read(&Readings::default(), complete, at(seconds));
         }
         assert!(!quiet.stands(&asleep, at(14)));
-        quiet.all_read(&Values::default(), true, at(15));
+        quiet.all_read(&Readings::default(), true, at(15));
         assert!(quiet.stands(&asleep, at(16)));
     }
 }

@@ -19,8 +19,33 @@ pub(super) enum When {
     Always,
     /// While something happens, and now and then; see `quiet`.
     Active,
+    /// While something happens and this may have moved, and now and then.
+    Moved(Moves),
     /// Now and then: it says what the container may have, not what it does.
     Seldom,
+}
+
+/// What must have come about for a file to say something else than before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Moves {
+    /// The kernel killed some process of the machine for lack of memory.
+    Kills,
+    /// A page was swapped out, or the group has some that were.
+    Swaps,
+    /// Some task of the machine waited for memory.
+    MemoryStalls,
+    /// Some task of the machine waited for a device.
+    IoStalls,
+    /// The group's memory came near its limit.
+    Limit,
+    /// One of [`Moves::Kills`] and [`Moves::Limit`].
+    KillsOrLimit,
+    /// There is a limit of CPU time.
+    Quota,
+    /// Something in the group.
+    Life,
+    /// The number of the group's reads and writes, which a file before this one tells.
+    Transfers,
 }
 
 const fn sign(hierarchy: Hierarchy, file: &'static str, parse: fn(&[u8], &mut Stats)) -> Source {
@@ -29,6 +54,15 @@ const fn sign(hierarchy: Hierarchy, file: &'static str, parse: fn(&[u8], &mut St
 
 const fn usage(hierarchy: Hierarchy, file: &'static str, parse: fn(&[u8], &mut Stats)) -> Source {
     Source { hierarchy, file, parse, when: When::Active }
+}
+
+const fn moved(
+    hierarchy: Hierarchy,
+    file: &'static str,
+    parse: fn(&[u8], &mut Stats),
+    what: Moves,
+) -> Source {
+    Source { hierarchy, file, parse, when: When::Moved(what) }
 }
 
 const fn limit(hierarchy: Hierarchy, file: &'static str, parse: fn(&[u8], &mut Stats)) -> Source {
@@ -43,15 +77,16 @@ pub(super) static VERSION_2: &[Source] = &[
     sign(Unified, "pids.current", parse::threads),
     usage(Unified, "memory.stat", parse::memory_stat),
     usage(Unified, "memory.peak", parse::memory_max_usage),
-    usage(Unified, "memory.swap.current", parse::swap_usage),
-    usage(Unified, "memory.events", parse::memory_events),
-    usage(Unified, "io.stat", parse::io_stat),
+    moved(Unified, "memory.swap.current", parse::swap_usage, Moves::Swaps),
+    moved(Unified, "memory.events", parse::memory_events, Moves::KillsOrLimit),
+    moved(Unified, "io.stat", parse::io_stat, Moves::Life),
     usage(Unified, "cpu.pressure", parse::cpu_pressure),
-    usage(Unified, "memory.pressure", parse::memory_pressure),
-    usage(Unified, "io.pressure", parse::io_pressure),
+    moved(Unified, "memory.pressure", parse::memory_pressure, Moves::MemoryStalls),
+    moved(Unified, "io.pressure", parse::io_pressure, Moves::IoStalls),
     limit(Unified, "cpu.max", parse::cpu_max),
     limit(Unified, "cpu.weight", parse::cpu_weight),
     limit(Unified, "memory.max", parse::memory_limit),
+    limit(Unified, "memory.high", parse::memory_high),
     limit(Unified, "memory.low", parse::memory_reservation),
     limit(Unified, "memory.swap.max", parse::swap_limit),
     limit(Unified, "pids.max", parse::threads_max),
@@ -62,17 +97,17 @@ pub(super) static VERSION_1: &[Source] = &[
     sign(Memory, "memory.usage_in_bytes", parse::memory_usage),
     sign(Pids, "pids.current", parse::threads),
     usage(Cpuacct, "cpuacct.stat", parse::cpuacct_stat),
-    usage(Cpu, "cpu.stat", parse::cpu_stat),
+    moved(Cpu, "cpu.stat", parse::cpu_stat, Moves::Quota),
     usage(Memory, "memory.stat", parse::memory_stat_v1),
     usage(Memory, "memory.max_usage_in_bytes", parse::memory_max_usage),
-    usage(Memory, "memory.failcnt", parse::memory_failcnt),
+    moved(Memory, "memory.failcnt", parse::memory_failcnt, Moves::Limit),
     usage(Memory, "memory.kmem.usage_in_bytes", parse::memory_kernel),
-    usage(Memory, "memory.oom_control", parse::oom_control),
-    usage(Blkio, "blkio.throttle.io_service_bytes", parse::service_bytes),
-    usage(Blkio, "blkio.throttle.io_serviced", parse::serviced),
+    moved(Memory, "memory.oom_control", parse::oom_control, Moves::Kills),
+    moved(Blkio, "blkio.throttle.io_serviced", parse::serviced, Moves::Life),
+    moved(Blkio, "blkio.throttle.io_service_bytes", parse::service_bytes, Moves::Transfers),
     usage(Unified, "cpu.pressure", parse::cpu_pressure),
-    usage(Unified, "memory.pressure", parse::memory_pressure),
-    usage(Unified, "io.pressure", parse::io_pressure),
+    moved(Unified, "memory.pressure", parse::memory_pressure, Moves::MemoryStalls),
+    moved(Unified, "io.pressure", parse::io_pressure, Moves::IoStalls),
     limit(Cpu, "cpu.cfs_quota_us", parse::cfs_quota),
     limit(Cpu, "cpu.cfs_period_us", parse::cfs_period),
     limit(Cpu, "cpu.shares", parse::cpu_shares),

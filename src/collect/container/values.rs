@@ -1,5 +1,7 @@
 //! What is read of one container: whole quantities, and those of a device or a processor.
 
+use super::sources::When;
+
 /// A quantity that a container has once, in the units of the metric that shows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -49,6 +51,7 @@ pub(super) enum Quantity {
     CpuQuota,
     CpuShares,
     MemoryLimit,
+    MemoryHigh,
     MemoryReservation,
     SwapLimit,
     MemoryMigrate,
@@ -137,6 +140,56 @@ impl Stats {
             }
         };
         self.devices.get_mut(at)
+    }
+}
+
+/// What files said last, by when they are read.
+#[derive(Debug, Default)]
+pub(super) struct Readings {
+    /// Read in this pass.
+    vital: Stats,
+    /// Read when something had happened.
+    work: Stats,
+    /// Read when something of its own had moved.
+    moved: Stats,
+    limits: Stats,
+}
+
+impl Readings {
+    pub(super) fn of(&mut self, when: When) -> &mut Stats {
+        match when {
+            When::Always => &mut self.vital,
+            When::Active => &mut self.work,
+            When::Moved(_) => &mut self.moved,
+            When::Seldom => &mut self.limits,
+        }
+    }
+
+    pub(super) fn get(&self, quantity: Quantity) -> Option<f64> {
+        let all = [&self.vital, &self.work, &self.moved, &self.limits];
+        all.into_iter().find_map(|stats| stats.values.get(quantity))
+    }
+
+    pub(super) fn vital(&self) -> &Values {
+        &self.vital.values
+    }
+
+    pub(super) fn devices(&self) -> &[Device] {
+        &self.moved.devices
+    }
+
+    pub(super) fn per_cpu(&self) -> &[f64] {
+        &self.work.per_cpu
+    }
+
+    /// The first of its processes.
+    pub(super) fn pids(&self) -> &[u32] {
+        &self.work.pids
+    }
+
+    /// Reads and writes of all devices.
+    pub(super) fn transfers(&self) -> f64 {
+        self.devices().iter().flat_map(|device| [device.reads, device.writes]).flatten().sum()
     }
 }
 

@@ -94,7 +94,7 @@ pub(super) fn container(writer: &mut Writer<'_, '_>, container: &Container, told
     if let Some(kills) = told.oom_kills {
         oom_kills(writer, kills);
     }
-    for device in &container.work().devices {
+    for device in container.readings.devices() {
         block_device(writer, device, told.devices.name(device.major, device.minor));
     }
     for (state, count) in &container.task_states {
@@ -107,7 +107,7 @@ pub(super) fn container(writer: &mut Writer<'_, '_>, container: &Container, told
 }
 
 fn quantities(writer: &mut Writer<'_, '_>, container: &Container) {
-    let per_cpu = &container.work().per_cpu;
+    let per_cpu = container.readings.per_cpu();
     for family in FAMILIES {
         if family.needs.is_some_and(|needs| container.get(needs).is_none())
             || (family.value == CpuUsage && !per_cpu.is_empty())
