@@ -7,10 +7,11 @@ use std::collections::BTreeMap;
 
 use rustc_hash::FxHashMap;
 
-use super::block::{self, Block, ELSEWHERE, FREE, MISSING, SLOTS, TICKS};
-use super::bytes::{Reader, put_f64, put_signed, put_varint};
+use super::block::{Block, ELSEWHERE, FREE, MISSING, TICKS};
+use super::bytes::{Reader, put_signed};
 use super::column::ABSENT_BITS;
 use super::disk::Batch;
+use super::log_entry::{put_section, read_own, read_section, read_values};
 use super::outbox::{Noted, OutboxSample};
 use super::series::{HISTORY, Home, SeriesTable};
 use crate::model::{Row, Timestamp};
@@ -66,11 +67,11 @@ pub(super) struct Head {
 
 /// What one tick does to one block.
 #[derive(Debug)]
-struct Touched {
-    block: u32,
-    pending: Vec<u64>,
-    assigned: Vec<(u16, u32)>,
-    own: Vec<(u16, i64, f64)>,
+pub(super) struct Touched {
+    pub(super) block: u32,
+    pub(super) pending: Vec<u64>,
+    pub(super) assigned: Vec<(u16, u32)>,
+    pub(super) own: Vec<(u16, i64, f64)>,
 }
 
 /// A tick being applied.
@@ -343,11 +344,8 @@ impl Head {
     fn begin_anew(&mut self, source: u32) {
         let Some(record) = self.sources.get_mut(&source) else { return };
         record.last_at_ms = i64::MIN;
-        for id in std::mem::take(&mut record.blocks) {
-            let Some(block) = self.blocks.get_mut(&id) else { continue };
-            block.retired = true;
-            block.expire();
-            self.due.push(id);
+        for id in self.retire_blocks(source) {
+            let Some(block) = self.blocks.get(&id) else { continue };
             for slot in block.slots.iter().filter(|slot| slot.series != FREE) {
                 if let Some(series) = self.series.get_mut(slot.series) {
                     series.last_ms = i64::MIN;
@@ -356,23 +354,53 @@ impl Head {
         }
     }
 
-    /// Applies a log entry; false where it is damaged.
+    /// Has all blocks of a source sealed as they are and written no more.
+    fn retire_blocks(&mut self, source: u32) -> Vec<u32> {
+        let blocks = self.sources.get_mut(&source).map(|record| std::mem::take(&mut record.blocks));
+        let blocks = blocks.unwrap_or_default();
+        for id in &blocks {
+            let Some(block) = self.blocks.get_mut(id) else { continue };
+            block.retired = true;
+            block.expire();
+            self.due.push(*id);
+        }
+        blocks
+    }
+
+    /// Applies a log entry; false where it is damaged or rests on one that was. Such a one may have given slots to other
+    /// series, so what later entries say of the source's blocks is left out, rather than told of the wrong series.
     pub(super) fn replay(&mut self, source: u32, seq: u64, entry: &[u8]) -> bool {
+        let whole = self.replay_entry(source, seq, entry);
+        if whole.is_none() {
+            self.retire_blocks(source);
+        }
+        whole == Some(Replayed::Applied)
+    }
+
+    fn replay_entry(&mut self, source: u32, seq: u64, entry: &[u8]) -> Option<Replayed> {
         let mut reader = Reader::new(entry);
-        let Some(at_ms) = reader.signed() else { return false };
+        let at_ms = reader.signed()?;
         if let Some(record) = self.sources.get_mut(&source) {
             record.seq = record.seq.max(seq);
             record.last_at_ms = record.last_at_ms.max(at_ms);
         }
+        let mut entry = Replayed::Applied;
         while !reader.is_empty() {
-            if self.replay_section(source, seq, at_ms, &mut reader).is_none() {
-                return false;
+            if self.replay_section(source, seq, at_ms, &mut reader)? == Replayed::LeftOut {
+                entry = Replayed::LeftOut;
             }
         }
-        true
+        Some(entry)
     }
 
-    fn replay_section(&mut self, source: u32, seq: u64, at_ms: i64, reader: &mut Reader<'_>) -> Option<()> {
+    /// `None` where it is damaged.
+    fn replay_section(
+        &mut self,
+        source: u32,
+        seq: u64,
+        at_ms: i64,
+        reader: &mut Reader<'_>,
+    ) -> Option<Replayed> {
         let section = read_section(reader, at_ms)?;
         let id = section.block;
         self.next_block = self.next_block.max(id.saturating_add(1));
@@ -382,7 +410,10 @@ impl Head {
             Block::new(source, section.selected, TICKS)
         });
         if seq <= block.sealed_seq {
-            return section.skip(reader);
+            return section.skip(reader).map(|()| Replayed::Applied);
+        }
+        if block.retired {
+            return section.skip(reader).map(|()| Replayed::LeftOut);
         }
         for (slot, series) in &section.assigned {
             let before = block.slots.get(usize::from(*slot)).map_or(FREE, |slot| slot.series);
@@ -414,8 +445,16 @@ impl Head {
         if block.is_due() && !self.due.contains(&id) {
             self.due.push(id);
         }
-        Some(())
+        Some(Replayed::Applied)
     }
+}
+
+/// What came of a log entry, or of a part of it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Replayed {
+    Applied,
+    /// It rests on what is damaged.
+    LeftOut,
 }
 
 /// The part of a tick that concerns a block; blocks come in order, so it is mostly the last one.
@@ -450,109 +489,42 @@ fn note_samples(noted: &mut Vec<OutboxSample>, block: &Block, touched: &Touched,
     noted.extend(known.map(|(series, at_ms, value)| OutboxSample { series, at_ms, value }));
 }
 
-// The log: for each block that a tick changes, a section.
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Labels;
 
-const TICKED: u64 = 1;
-const SELECTED: u64 = 2;
-
-fn put_section(entry: &mut Vec<u8>, block: &Block, touched: &Touched, ticked: bool, at_ms: i64) {
-    put_varint(entry, u64::from(touched.block));
-    put_varint(entry, if ticked { TICKED } else { 0 } | if block.selected { SELECTED } else { 0 });
-    put_varint(entry, touched.assigned.len() as u64);
-    for (slot, series) in &touched.assigned {
-        put_varint(entry, u64::from(*slot));
-        put_varint(entry, u64::from(*series));
-    }
-    put_varint(entry, touched.own.len() as u64);
-    if ticked {
-        put_values(entry, block, &touched.pending);
-    }
-    for (slot, own_ms, value) in &touched.own {
-        put_varint(entry, u64::from(*slot));
-        block::put_own_instant(entry, at_ms, *own_ms);
-        put_f64(entry, *value);
-    }
-}
-
-/// One bit a slot that says whether it changed, then the changed values.
-fn put_values(entry: &mut Vec<u8>, block: &Block, values: &[u64]) {
-    put_varint(entry, values.len() as u64);
-    let changed = || block.slots.iter().zip(values).map(|(slot, value)| slot.last != *value);
-    let mut bits = vec![0_u8; values.len().div_ceil(8)];
-    for (at, _) in changed().enumerate().filter(|(_, changed)| *changed) {
-        if let Some(byte) = bits.get_mut(at / 8) {
-            *byte |= 1 << (at % 8);
+    #[test]
+    fn behind_a_damaged_entry_nothing_is_told_of_the_wrong_series() {
+        let row = |name: &str, value| {
+            let labels = Labels::from_pairs([("__name__", name)]);
+            Row { labels, value, timestamp: None }
+        };
+        let (mut written, mut batch) = (Head::new(10, 0), Batch::default());
+        let source = written.source("a", &mut batch);
+        for (ms, rows) in
+            [(1, vec![row("x", 1.0)]), (2, vec![row("x", 2.0), row("y", 3.0)]), (3, vec![row("y", 4.0)])]
+        {
+            written.apply(source, Timestamp::from_millis(ms), &rows, true, &mut batch);
         }
-    }
-    entry.extend_from_slice(&bits);
-    for (slot, value) in block.slots.iter().zip(values).filter(|(slot, value)| slot.last != **value) {
-        block::put_change(entry, slot.last, *value);
-    }
-}
-
-struct Section<'a> {
-    block: u32,
-    selected: bool,
-    assigned: Vec<(u16, u32)>,
-    /// Number of slots, and their bits.
-    changed: Option<(usize, &'a [u8])>,
-    own_count: usize,
-    at_ms: i64,
-}
-
-fn read_section<'a>(reader: &mut Reader<'a>, at_ms: i64) -> Option<Section<'a>> {
-    let block = reader.u32_varint()?;
-    let flags = reader.varint()?;
-    let count = reader.length(SLOTS)?;
-    let slot = |reader: &mut Reader<'_>| u16::try_from(reader.length(SLOTS - 1)?).ok();
-    let assigned: Option<Vec<(u16, u32)>> =
-        (0..count).map(|_| Some((slot(reader)?, reader.u32_varint()?))).collect();
-    let own_count = reader.length(reader.rest().len())?;
-    let changed = match flags & TICKED != 0 {
-        true => {
-            let slots = reader.length(SLOTS)?;
-            Some((slots, reader.take(slots.div_ceil(8))?))
+        let mut read = Head::new(10, 0);
+        read.load_source(source, "a");
+        for (id, row) in &batch.series {
+            assert!(read.series.load(*id, row.as_deref().unwrap()));
         }
-        false => None,
-    };
-    Some(Section { block, selected: flags & SELECTED != 0, assigned: assigned?, changed, own_count, at_ms })
-}
-
-impl Section<'_> {
-    /// Reads over what stands behind the section's head. What a changed value was before does not matter for its
-    /// length.
-    fn skip(&self, reader: &mut Reader<'_>) -> Option<()> {
-        if let Some((slots, bits)) = self.changed {
-            for _ in (0..slots).filter(|at| is_set(bits, *at)) {
-                block::read_change(reader, 0)?;
-            }
-        }
-        (0..self.own_count).try_for_each(|_| read_own(reader, self.at_ms).map(drop))
+        let entries: Vec<(u64, &[u8])> = batch.wal.iter().map(|((_, seq), entry)| (*seq, &**entry)).collect();
+        let [(first, whole), (second, cut), (third, after)] = entries[..] else { panic!("{entries:?}") };
+        assert!(read.replay(source, first, whole));
+        assert!(!read.replay(source, second, &cut[..cut.len() - 1]));
+        assert!(!read.replay(source, third, after), "its slots may be others'");
+        let samples = |head: &Head| head.blocks.values().map(|block| block.ticks.clone()).collect::<Vec<_>>();
+        assert_eq!((samples(&written), samples(&read)), (vec![vec![1, 2, 3]], vec![vec![1]]));
+        let mut batch = Batch::default();
+        let done = read.apply(source, Timestamp::from_millis(9), &[row("y", 5.0)], true, &mut batch);
+        assert_eq!(
+            (done.added, samples(&read)),
+            (1, vec![vec![1], vec![9]]),
+            "history goes on in a block of its own"
+        );
     }
-}
-
-fn is_set(bits: &[u8], at: usize) -> bool {
-    bits.get(at / 8).is_some_and(|byte| byte & (1 << (at % 8)) != 0)
-}
-
-fn read_values(reader: &mut Reader<'_>, block: &Block, (slots, bits): (usize, &[u8])) -> Option<Vec<u64>> {
-    if slots > block.slots.len() {
-        return None;
-    }
-    let slots = block.slots.iter().take(slots).enumerate();
-    let values: Option<Vec<u64>> = slots
-        .map(
-            |(at, slot)| {
-                if is_set(bits, at) { block::read_change(reader, slot.last) } else { Some(slot.last) }
-            },
-        )
-        .collect();
-    let mut values = values?;
-    values.resize(block.slots.len(), MISSING);
-    Some(values)
-}
-
-fn read_own(reader: &mut Reader<'_>, at_ms: i64) -> Option<(u16, i64, f64)> {
-    let slot = u16::try_from(reader.length(SLOTS - 1)?).ok()?;
-    Some((slot, at_ms.wrapping_add(reader.signed()?), reader.f64()?))
 }

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::sync::atomic::Ordering;
 
 use rustc_hash::FxHashMap;
+use tracing::error;
 
 use super::block::FREE;
 use super::bytes::{Reader, put_varint};
@@ -39,6 +40,10 @@ pub(super) fn load(disk: &Disk, path: &Path, head: &mut Head, counters: &Counter
     bad += view.blocks(|id, row| bad_if(counters, !load_block(head, id, row))).map_err(failed)?;
     bad += view.wal(|source, seq, row| bad_if(counters, !head.replay(source, seq, row))).map_err(failed)?;
     count(&counters.damaged_rows, bad);
+    let bad = counters.damaged_rows.load(Ordering::Relaxed);
+    if bad > 0 {
+        error!(file = %path.display(), rows = bad, "Rows of the store are damaged; what they held is lost, all else is served");
+    }
     let next = view.meta(NEXT).map_err(failed)?;
     head.outbox.load(&view).map_err(failed)?;
     head.start_numbers_at(next.and_then(|row| read_next(&row)).unwrap_or_default());

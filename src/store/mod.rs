@@ -24,6 +24,7 @@ mod head;
 mod index;
 mod load;
 mod lock;
+mod log_entry;
 mod maintain;
 mod memory;
 mod open_pages;

@@ -21,6 +21,8 @@ pub(super) const fn at(ms: i64) -> Timestamp {
     Timestamp::from_millis(ms)
 }
 
+mod log;
+
 fn series(name: &str, id: usize) -> Labels {
     Labels::from_pairs([("__name__", name), ("id", &id.to_string())])
 }
@@ -577,24 +579,4 @@ fn a_long_range_is_few_segments_and_the_same_samples() {
     // Holds every summary against its samples.
     let found = all(&store);
     assert!(found.values().all(|samples| samples.len() == 24_000));
-}
-
-#[test]
-fn many_samples_of_few_series_in_one_tick_come_back_once() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let store = open(folder.path());
-    let rows: Vec<Row> = (0..3)
-        .flat_map(|id| {
-            let labels = series("m", id);
-            (0..2_001 - id as i64 * 700).map(move |i| Row {
-                labels: labels.clone(),
-                value: i as f64 / 8.0,
-                timestamp: Some(at(i * 15)),
-            })
-        })
-        .collect();
-    store.source("a").append(at(0), &rows).expect("taken");
-    assert_eq!(store.stats().head_samples, 0);
-    let counts: Vec<usize> = all(&store).values().map(Vec::len).collect();
-    assert_eq!(counts, [2_001, 1_301, 601]);
 }

@@ -87,9 +87,14 @@ pub(super) async fn health(State(api): State<Arc<Api>>, request: Request<Body>) 
 }
 
 fn store(api: &Api) -> Check {
-    let paused = api.store.stats().paused;
-    let why = "the history cannot be written; samples are refused until it can, see the log";
-    Check::new("store", Verdict::Unhealthy, paused.then(|| why.to_owned()))
+    let stats = api.store.stats();
+    if stats.paused {
+        let why = "the history cannot be written; samples are refused until it can, see the log";
+        return Check::new("store", Verdict::Unhealthy, [why.to_owned()]);
+    }
+    let damaged = stats.damaged_pages + stats.damaged_rows;
+    let why = format!("{damaged} pages or rows of the history are damaged and left out, see the log");
+    Check::new("store", Verdict::Degraded, (damaged > 0).then_some(why))
 }
 
 fn configuration(api: &Api) -> Check {
