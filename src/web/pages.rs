@@ -25,7 +25,7 @@ pub(super) fn router(config: &WebConfig, state: WebState, gate: Arc<Gate>) -> Ro
     let scrapes = Scrapes::new(&state, &config.limits);
     let push =
         state.push.clone().map(|api| push::router(api, state.now, &state.external_url, &config.limits));
-    let write = write::router(state.write.clone(), state.now, &config.limits);
+    let write = write::router(state.write.clone(), state.now, &state.external_url, &config.limits);
     let landing = (config.metrics_path != "/").then(|| landing_page(&config.metrics_path, &state.version));
     let state = Arc::new(state);
     let post_or_put = MethodFilter::POST.or(MethodFilter::PUT);

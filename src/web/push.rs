@@ -85,6 +85,9 @@ async fn change(State(pushes): State<Arc<Pushes>>, request: Request) -> Response
         Ok(read) => read,
         Err(refusal) => return refusal,
     };
+    if is_foreign(&head.headers, &head.uri, &pushes.external_url) {
+        return origin::refused();
+    }
     if head.uri.path().contains("//") {
         return cleaned(&head.uri);
     }

@@ -13,7 +13,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use prometheus_client::metrics::counter::Counter;
@@ -23,6 +23,7 @@ use tracing::{debug, warn};
 
 use super::Limits;
 use super::body::{self, BodyLimits};
+use super::origin::{self, is_foreign};
 use super::pages::{method_not_allowed, text};
 use crate::model::{Row, Timestamp};
 use crate::remote_write::Protocol;
@@ -93,6 +94,7 @@ impl WriteMetrics {
 struct Writes {
     api: Option<WriteApi>,
     now: fn() -> Timestamp,
+    external_url: Uri,
     turns: Arc<Semaphore>,
     limits: BodyLimits,
 }
@@ -101,11 +103,13 @@ struct Writes {
 pub(super) fn router<S: Clone + Send + Sync + 'static>(
     api: Option<WriteApi>,
     now: fn() -> Timestamp,
+    external_url: &Uri,
     limits: &Limits,
 ) -> Router<S> {
     let mut limits = BodyLimits::from(limits);
     limits.bytes = api.as_ref().map_or(limits.bytes, |api| api.max_body_bytes);
-    let writes = Arc::new(Writes { api, now, turns: Arc::new(Semaphore::new(MOST_AT_ONCE)), limits });
+    let turns = Arc::new(Semaphore::new(MOST_AT_ONCE));
+    let writes = Arc::new(Writes { api, now, external_url: external_url.clone(), turns, limits });
     Router::new()
         .route("/api/v1/write", post(write))
         .method_not_allowed_fallback(method_not_allowed)
@@ -127,6 +131,9 @@ async fn write(State(writes): State<Arc<Writes>>, request: Request) -> Response 
         Ok(read) => read,
         Err(refusal) => return refusal,
     };
+    if is_foreign(&head.headers, &head.uri, &writes.external_url) {
+        return origin::refused();
+    }
     // It is not dropped with the connection: a request is taken whole.
     let work = tokio::task::spawn_blocking(move || {
         let response = api.write(&head.headers, &body, (writes.now)());

@@ -128,6 +128,31 @@ async fn requests_are_answered_as_a_pushgateway_does() {
 }
 
 #[tokio::test]
+async fn pages_of_other_origins_push_and_delete_nothing() {
+    let server = start(config(), api(PushSettings::default(), false)).await;
+    let group = "/metrics/job/j";
+    assert_eq!(ask(&server, "PUT", group, "", b"a 1\n").await.0, 200);
+    let held = server.get("/api/v1/metrics").await.text();
+    // A form needs nobody's leave to send text/plain.
+    let form = "Content-Type: text/plain\r\n";
+    for method in ["PUT", "POST", "DELETE"] {
+        for from in ["Origin: http://evil.example\r\n", "Sec-Fetch-Site: cross-site\r\n", "Origin: null\r\n"]
+        {
+            let refused = ask(&server, method, group, &format!("{form}{from}"), b"b 2\n").await;
+            assert_eq!(
+                refused,
+                (403, "pages of other origins may change nothing here\n".to_owned()),
+                "{from}"
+            );
+        }
+    }
+    assert_eq!(server.get("/api/v1/metrics").await.text(), held);
+    for own in ["Origin: http://x\r\n", "Sec-Fetch-Site: same-origin\r\nOrigin: http://x\r\n"] {
+        assert_eq!(ask(&server, "POST", group, own, b"b 2\n").await, (200, String::new()), "{own}");
+    }
+}
+
+#[tokio::test]
 async fn bodies_are_bounded_before_and_after_decompression() {
     let server =
         start(config(), api(PushSettings { max_body_bytes: 1_000, ..PushSettings::default() }, false)).await;

@@ -123,6 +123,25 @@ async fn what_is_no_remote_write_is_refused() {
 }
 
 #[tokio::test]
+async fn pages_of_other_origins_write_nothing() {
+    let store = memory();
+    let server = start(config(), receiving(&store)).await;
+    let good = body(Protocol::V1, &[("x", vec![(now_ms(), 1.0)])]);
+    for from in ["Origin: http://evil.example\r\n", "Sec-Fetch-Site: cross-site\r\n"] {
+        let (status, text, _) = post(&server, &format!("{V1}{from}"), &good).await;
+        assert_eq!(
+            (status, text.as_str()),
+            (403, "pages of other origins may change nothing here\n"),
+            "{from}"
+        );
+        // Bodies without a type are taken, too: a page can send those without being asked.
+        assert_eq!(post(&server, from, &good).await.0, 403, "{from}");
+    }
+    assert_eq!(stored(&store), [""; 0]);
+    assert_eq!(post(&server, &format!("{V1}Origin: http://x\r\n"), &good).await.0, 204);
+}
+
+#[tokio::test]
 async fn without_the_flag_it_says_how_to_switch_it_on() {
     let server = start(config(), state()).await;
     let (status, text, _) = post(&server, V1, b"").await;
