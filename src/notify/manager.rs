@@ -11,7 +11,7 @@ use super::metrics::NotifyMetrics;
 use super::settings::NotifySettings;
 use super::webhook::Webhook;
 use crate::model::{Labels, OutgoingAlert, Timestamp};
-use crate::scrape::ScrapeMetrics;
+use crate::scrape::{Found, ScrapeMetrics};
 use crate::store::Store;
 
 /// Delivers alerts. To be used within a tokio runtime.
@@ -71,8 +71,8 @@ impl Notifier {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Makes the receivers those of the settings. One that is the same goes on untouched. Blocks while the store tells
-    /// what webhooks owe.
+    /// Makes the receivers those of the settings. One that is the same goes on untouched; a set of Alertmanagers that
+    /// changed begins with those that the same discovery has found before. Blocks while the store tells what webhooks owe.
     pub fn apply(&self, settings: &NotifySettings) {
         let mut state = self.lock();
         let mut before = std::mem::take(&mut state.webhooks);
@@ -88,6 +88,7 @@ impl Notifier {
             });
         }
         let mut before = std::mem::take(&mut state.sets);
+        let discovered = Found::merged(before.iter().map(Set::discovered));
         let wanted = |running: &mut Set| settings.alertmanagers.contains(running.settings());
         // Those that go take the metrics of their Alertmanagers along, which may be those of new ones, too.
         let mut kept: Vec<Set> = before.extract_if(.., wanted).collect();
@@ -96,7 +97,7 @@ impl Notifier {
             let same = kept.iter().position(|running| running.settings() == set);
             state.sets.push(match same {
                 Some(at) => kept.swap_remove(at),
-                None => Set::start(set.clone(), &self.context),
+                None => Set::start(set.clone(), &discovered, &self.context),
             });
         }
         state.settings = settings.clone();

@@ -186,3 +186,31 @@ async fn one_that_hangs_costs_the_others_nothing() {
     notifier.shutdown(tokio::time::Instant::now() + Duration::from_secs(1)).await;
     assert!(notifier.alertmanagers().active.is_empty());
 }
+
+#[tokio::test]
+async fn a_reload_keeps_the_alertmanagers_that_discovery_has_found() {
+    let takes = Peer::fixed(Answer::Text(200, "application/json", String::new())).await;
+    let list = format!("[{{\"targets\": [\"{}\"]}}]", takes.address);
+    let asked = std::sync::atomic::AtomicUsize::new(0);
+    // It answers once: whoever forgets what it said knows no Alertmanager any more.
+    let discovery = Peer::start(move |_| match asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed) {
+        0 => Answer::Text(200, "application/json", list.clone()),
+        _ => Answer::Hang,
+    })
+    .await;
+    let set = |more: &str| {
+        let url = discovery.url("/");
+        format!("alerting: {{alertmanagers: [{{http_sd_configs: [{{url: '{url}'}}], {more}}}]}}\n")
+    };
+    let notifier = notifier(&store(), &set("timeout: 10s"));
+    until("discovered", || !notifier.alertmanagers().active.is_empty()).await;
+    notifier.apply(&settings(&set("timeout: 9s")));
+    // Before anything else can have run.
+    assert_eq!(notifier.alertmanagers().active, [format!("http://{}/api/v2/alerts", takes.address)]);
+    notifier.send(&[alert("A", 300)]);
+    until("it is told", || takes.requests().len() == 1).await;
+    // What another discovery has found is nobody else's.
+    notifier
+        .apply(&settings("alerting: {alertmanagers: [{http_sd_configs: [{url: 'http://127.0.0.1:1/'}]}]}\n"));
+    assert!(notifier.alertmanagers().active.is_empty());
+}

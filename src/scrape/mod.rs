@@ -25,7 +25,7 @@ mod target_loop;
 #[cfg(test)]
 mod tests;
 
-pub use discovery::DiscoveredGroups;
+pub use discovery::{DiscoveredGroups, Found};
 pub use limits::ScrapeLimits;
 pub use manager::TargetManager;
 pub use metrics::ScrapeMetrics;

@@ -3,7 +3,7 @@
 //! Invariant: a target that is found again, also by the pool of a reloaded job, goes on where it was. It ends only
 //! when every source of targets has answered and none has it. One that was refused starts when there is room.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -12,10 +12,10 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinHandle};
 use tracing::warn;
 
-use super::discovery::{ProviderContext, Update, run_provider};
+use super::discovery::{Found as Discovered, ProviderContext, Update, run_provider};
 use super::metrics::{DiscoveredBy, Job};
 use super::pipeline::Pipeline;
-use super::settings::{Discovery, JobSettings, TargetGroup};
+use super::settings::{JobSettings, TargetGroup};
 use super::sink::TargetKey;
 use super::snapshot::{PoolSnapshot, TargetMetadata, TargetSnapshot};
 use super::target::{Populated, Target, discovered, populate};
@@ -62,8 +62,7 @@ struct Running {
 
 /// What a pool leaves to the one that takes its place.
 pub(super) struct Remains {
-    job: Arc<JobSettings>,
-    groups: Vec<Option<Vec<TargetGroup>>>,
+    found: Discovered,
     active: HashMap<TargetKey, Running>,
     ending: HashMap<TargetKey, AbortHandle>,
     refused: usize,
@@ -76,14 +75,11 @@ impl Pool {
         let labels = Job { scrape_job: job.name.clone() };
         let limit = i64::try_from(job.limits.targets).unwrap_or(i64::MAX);
         context.metrics.get().pool_target_limit.get_or_create(&labels).set(limit);
-        let groups = job.discovery.iter().map(|source| match source {
-            Discovery::Static(groups) => Some(groups.clone()),
-            source => remains.as_ref().and_then(|remains| remains.groups_of(source)),
-        });
-        let known_to = |source| remains.as_ref().map(|remains| remains.known_to(source)).unwrap_or_default();
-        let known: Vec<Vec<TargetGroup>> = job.discovery.iter().map(known_to).collect();
+        let nothing = Discovered::default();
+        let before = remains.as_ref().map_or(&nothing, |remains| &remains.found);
+        let known: Vec<Vec<TargetGroup>> = job.discovery.iter().map(|s| before.known_to(s)).collect();
         let mut state = State {
-            groups: groups.collect(),
+            groups: job.discovery.iter().map(|source| before.groups_of(source)).collect(),
             active: HashMap::new(),
             ending: HashMap::new(),
             dropped: Vec::new(),
@@ -124,8 +120,7 @@ impl Pool {
         self.tasks.iter().for_each(JoinHandle::abort);
         let mut state = self.inner.lock();
         Remains {
-            job: Arc::clone(self.job()),
-            groups: std::mem::take(&mut state.groups),
+            found: Discovered::new(&self.job().discovery, std::mem::take(&mut state.groups)),
             active: std::mem::take(&mut state.active),
             ending: std::mem::take(&mut state.ending),
             refused: state.refused,
@@ -144,8 +139,7 @@ impl Pool {
         self.inner.set_refused(&mut state, 0);
         self.inner.context.metrics.forget_job(&self.job().name);
         Remains {
-            job: Arc::clone(self.job()),
-            groups: Vec::new(),
+            found: Discovered::default(),
             active: HashMap::new(),
             ending: std::mem::take(&mut state.ending),
             refused: 0,
@@ -213,25 +207,6 @@ impl Pool {
 }
 
 impl Remains {
-    fn groups_of(&self, source: &Discovery) -> Option<Vec<TargetGroup>> {
-        let at = self.job.discovery.iter().position(|there| there == source)?;
-        self.groups.get(at)?.clone()
-    }
-
-    /// What a source of several files or names keeps of one that fails at the first look, also where the source
-    /// itself has changed.
-    fn known_to(&self, source: &Discovery) -> Vec<TargetGroup> {
-        let alike = |there: &Discovery| match (there, source) {
-            (Discovery::File(_), Discovery::File(_)) => true,
-            (Discovery::Dns(a), Discovery::Dns(b)) => (a.record, a.port) == (b.record, b.port),
-            _ => false,
-        };
-        let sources = self.job.discovery.iter().zip(&self.groups).filter(|(there, _)| alike(there));
-        let mut seen = HashSet::new();
-        let groups = sources.flat_map(|(_, groups)| groups.iter().flatten());
-        groups.filter(|group| seen.insert(group.source.as_str())).cloned().collect()
-    }
-
     /// Whether nothing of it is at work any more.
     pub(super) fn are_over(&self) -> bool {
         self.active.is_empty() && self.ending.values().all(AbortHandle::is_finished)

@@ -20,7 +20,9 @@ use super::context::Context;
 use crate::config::{Section, read_relabel_rules};
 use crate::http_client::{HttpClient, HttpClientSettings};
 use crate::model::{Labels, LabelsBuilder, NameScheme, OutgoingAlert, RelabelRule, relabel};
-use crate::scrape::{DiscoveredGroups, Discovery, TargetGroup, read_discovery, refuse_other_discovery};
+use crate::scrape::{
+    DiscoveredGroups, Discovery, Found as Discovered, TargetGroup, read_discovery, refuse_other_discovery,
+};
 
 /// Most Alertmanagers of one set.
 const MOST_ALERTMANAGERS: usize = 64;
@@ -78,13 +80,15 @@ pub(super) struct Set {
 struct State {
     senders: BTreeMap<String, Sender>,
     dropped: BTreeSet<String>,
+    discovered: Discovered,
 }
 
 impl Set {
-    pub(super) fn start(settings: AlertmanagerSettings, context: &Context) -> Self {
+    /// `before`: what discovery has found for all sets before a reload.
+    pub(super) fn start(settings: AlertmanagerSettings, before: &Discovered, context: &Context) -> Self {
         let settings = Arc::new(settings);
         let state = Arc::new(Mutex::new(State::default()));
-        let groups = DiscoveredGroups::start("alertmanager", &settings.discovery, &context.discovery);
+        let groups = DiscoveredGroups::start("alertmanager", &settings.discovery, before, &context.discovery);
         let follower = Follower {
             client: HttpClient::new(&settings.client),
             settings: Arc::clone(&settings),
@@ -111,6 +115,11 @@ impl Set {
         for sender in self.lock().senders.values() {
             sender.push(&relabelled);
         }
+    }
+
+    /// What discovery has found for it.
+    pub(super) fn discovered(&self) -> Discovered {
+        self.lock().discovered.clone()
     }
 
     /// URLs of those that are told, and of those that relabelling dropped.
@@ -183,6 +192,7 @@ impl Follower {
             });
         }
         state.dropped = dropped;
+        state.discovered = groups.found().clone();
     }
 }
 

@@ -19,7 +19,7 @@ use self::dns::DnsProvider;
 use self::docker::DockerProvider;
 use self::file::FileProvider;
 use self::http::HttpProvider;
-pub use self::sources::DiscoveredGroups;
+pub use self::sources::{DiscoveredGroups, Found};
 use super::metrics::{Refreshed, ScrapeMetrics};
 use super::settings::{Discovery, TargetGroup};
 use crate::model::OncePerState;
