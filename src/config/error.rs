@@ -115,6 +115,8 @@ struct Inner {
     notes: Vec<Note>,
     omitted: usize,
     masks: Vec<Mask>,
+    /// Texts of several lines, in order: a line of theirs that begins with `#` is no comment.
+    texts: Vec<Range<usize>>,
 }
 
 impl Notes {
@@ -150,32 +152,62 @@ impl Notes {
         self.inner.borrow_mut().masks.push(Mask { range, shown: "..." });
     }
 
+    /// This stretch of several lines is one text; to be told in the order of the file.
+    pub(super) fn text(&self, range: Range<usize>) {
+        self.inner.borrow_mut().texts.push(range);
+    }
+
     /// All mistakes, rendered; where there are none, the text without its secrets and without lines that are
     /// nothing but a comment.
     pub(super) fn finish(self, source: &Source) -> Result<String, Errors> {
-        let Inner { mut notes, omitted, mut masks } = self.inner.into_inner();
+        let Inner { mut notes, omitted, mut masks, texts } = self.inner.into_inner();
         notes.cold_sort_by_key(|note| note.range.start);
         masks.cold_sort_by_key(|mask| (mask.range.start, std::cmp::Reverse(mask.range.end)));
         // Nested masks: the outer one covers the inner ones.
         masks.dedup_by(|later, earlier| later.range.end <= earlier.range.end);
         if notes.is_empty() {
-            return Ok(without_secrets(source, &masks));
+            return Ok(without_secrets(source, &masks, &texts));
         }
         let problems = notes.into_iter().map(|note| problem(note, source, &masks)).collect();
         Err(Errors { file: source.name.clone(), problems, omitted })
     }
 }
 
-fn without_secrets(source: &Source, masks: &[Mask]) -> String {
-    let (mut shown, mut at) = (String::with_capacity(source.text.len()), 0);
-    for mask in masks {
-        shown.push_str(source.slice(at..mask.range.start.max(at)));
-        shown.push_str(mask.shown);
-        at = mask.range.end.max(at);
+fn without_secrets(source: &Source, masks: &[Mask], texts: &[Range<usize>]) -> String {
+    let mut shown = String::with_capacity(source.text.len());
+    let mut masks = masks.iter().peekable();
+    // Everything before is shown, or hidden.
+    let mut done = 0;
+    let mut end = 0;
+    for line in source.text.split_inclusive('\n') {
+        let start = end;
+        end += line.len();
+        let words = line.trim_start_matches(|c: char| c.is_whitespace() || c == '\u{feff}');
+        let sign = end - words.len();
+        let text = texts.get(texts.partition_point(|text| text.end <= sign));
+        if words.starts_with('#') && !text.is_some_and(|text| text.contains(&sign)) {
+            continue;
+        }
+        done = done.max(start);
+        while let Some(mask) = masks.next_if(|mask| mask.range.start < end) {
+            let hidden = visible(source, &mask.range);
+            if !hidden.is_empty() {
+                shown.push_str(source.slice(done..hidden.start.max(done)));
+                shown.push_str(mask.shown);
+                done = hidden.end.max(done);
+            }
+        }
+        shown.push_str(source.slice(done..end.max(done)));
+        done = done.max(end);
     }
-    shown.push_str(source.slice(at..source.text.len()));
-    let lines = shown.lines().filter(|line| !line.trim_start().starts_with('#'));
-    lines.map(without_credentials).collect()
+    shown.lines().map(without_credentials).collect()
+}
+
+/// A stretch without the blanks around it: that of a block holds the line break and the indentation of what follows.
+fn visible(source: &Source, range: &Range<usize>) -> Range<usize> {
+    let blanks = [' ', '\t', '\r', '\n'];
+    let text = source.slice(range.clone()).trim_end_matches(blanks);
+    range.start + (text.len() - text.trim_start_matches(blanks).len())..range.start + text.len()
 }
 
 /// A line, ended, without what stands before the `@` of a URL.

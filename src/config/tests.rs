@@ -351,6 +351,42 @@ proptest! {
     }
 
     #[test]
+    fn what_is_shown_is_yaml_and_never_has_the_secret(
+        lines in proptest::collection::vec("[ #:'\"\\-&\u{e9}\u{a0}a-z]{0,8}", 1..4),
+        style in 0..6_usize,
+        place in 0..4_usize,
+        blank in "( {0,4}\n){0,2}",
+        after in "( {0,3}# c\n)?",
+    ) {
+        let lines: Vec<String> = lines.iter().map(|line| format!("hunter2{line}")).collect();
+        let block = |header: &str, indent: &str| {
+            lines.iter().fold(format!("{header}\n"), |text, line| text + indent + line + "\n") + &blank
+        };
+        let secret = |indent: &str| match style {
+            0 => "hunter2\n".to_owned(),
+            1 => format!("'{}'\n", lines.join("").replace('\'', "''")),
+            2 => serde_json::json!(lines.join("\n")).to_string() + "\n",
+            3 => block("|", indent),
+            4 => block(">+", indent),
+            _ => block("|1-", indent),
+        };
+        let (style_is_flow, own) = (style < 3, "b: \"x\n   # y\"\n");
+        let text = match place {
+            0 => format!("password: {}{after}{own}", secret(" ")),
+            1 => format!("jobs:\n- password: {}{after}- c: 1\n{own}", secret("   ")),
+            2 if style_is_flow => format!("a: {{password: {} , c: 1}}\n{after}{own}", secret("").trim_end()),
+            _ => format!("{own}a:\n password: {}", secret("  ")),
+        };
+        let shown = shown_without_passwords(&text);
+        prop_assert!(!shown.contains("hunter2"), "{text}\n{shown}");
+        let read = |text: &str| {
+            let document = parse(text)?;
+            document.read(&Environment::off(), |top| (top.take_str("b"), top.take_rest().len()))
+        };
+        prop_assert_eq!(read(&shown), read(&text), "{}", shown);
+    }
+
+    #[test]
     fn a_secret_is_in_no_error(secret in "[a-zA-Z0-9]{8,20}", rest in "[a-z:{}\\[\\], \n]{0,30}") {
         let yaml = format!("password: {secret}\n{rest}");
         if let Err(errors) = parse(&yaml).and_then(|document| document.read(&environment(), read_sample)) {
@@ -376,6 +412,49 @@ fn a_good_file_is_shown_without_its_secrets() {
     assert!(!shown.contains("hunter2") && !shown.contains("u:p") && !shown.contains("lines"), "{shown}");
     assert!(shown.starts_with("a: {password: <secret>, url: 'http://<secret>@h/x'}\n"), "{shown}");
     assert!(shown.ends_with("c: ${X} # stays\n"), "{shown}");
+}
+
+/// Reads `password` at the top, in `a` and in each of `jobs` as secrets and shows the file.
+fn shown_without_passwords(text: &str) -> String {
+    let document = Document::parse("f.yml", text, &Limits::default()).unwrap_or_else(|e| panic!("{text}{e}"));
+    let read = document.read_and_show(&Environment::off(), |top| {
+        top.take_secret("password");
+        for mut inner in top.take_list("jobs").unwrap_or_default().iter().filter_map(Value::section) {
+            inner.take_secret("password");
+            inner.take_rest();
+        }
+        if let Some(mut a) = top.take_section("a") {
+            a.take_secret("password");
+            a.take_rest();
+        }
+        top.take_rest();
+    });
+    read.unwrap_or_else(|errors| panic!("{text}{errors}")).1
+}
+
+#[test]
+fn a_hidden_block_leaves_what_follows_as_it_was() {
+    for (text, shown) in [
+        ("password: |\n  one\n  two\nb: 1\n", "password: |\n  <secret>\nb: 1\n"),
+        (
+            "a:\n  password: >-\n\n    one\n   \n  # c\n  b: 1\n",
+            "a:\n  password: >-\n\n    <secret>\n   \n  b: 1\n",
+        ),
+        (
+            "jobs:\n- password: |\n   one\n   # two\n # c\n- b: |\n   # no\n",
+            "jobs:\n- password: |\n   <secret>\n- b: |\n   # no\n",
+        ),
+        (
+            "a: {password: 'one\n  two',\n  # c\n  b: \"x\n  # y\"}\n",
+            "a: {password: <secret>,\n  b: \"x\n  # y\"}\n",
+        ),
+        ("{\"a\":{\"password\":\"one\"}}\n", "{\"a\":{\"password\":<secret>}}\n"),
+        ("password: |+\n  one\n\n", "password: |+\n  <secret>\n\n"),
+        ("password: |\nb: 1\n", "password: |\nb: 1\n"),
+    ] {
+        assert_eq!(shown_without_passwords(text), shown, "{text}");
+        shown_without_passwords(shown);
+    }
 }
 
 #[test]

@@ -178,6 +178,9 @@ impl<'s> Builder<'s> {
         match event {
             Event::DocumentStart(..) => self.document_start(place),
             Event::Scalar(text, style, anchor, tag) => {
+                if self.source.slice(place.clone()).contains('\n') {
+                    self.notes.text(place.clone());
+                }
                 let plain = style == ScalarStyle::Plain && !self.forces_text(tag.as_deref(), &place);
                 let content = Content::Scalar { text: text.into(), plain };
                 self.complete(Node::new(place, content, 1, 0), anchor)
