@@ -58,28 +58,35 @@ pub(super) async fn config(State(api): State<Arc<Api>>) -> Response {
 }
 
 /// `GET /api/v1/status/runtimeinfo`
-pub(super) async fn runtime(State(api): State<Arc<Api>>) -> Response {
-    let (successful, at) = {
-        let loaded = api.status.lock();
-        (loaded.successful, loaded.at)
-    };
-    let facts = &api.facts;
-    success(&json!({
-        "startTime": rfc3339(facts.started),
-        "CWD": facts.directory,
-        "hostname": rustix::system::uname().nodename().to_string_lossy(),
-        "serverTime": rfc3339((api.now)()),
-        "reloadConfigSuccess": successful,
-        "lastConfigTime": rfc3339(at),
-        "corruptionCount": api.store.stats().damaged_pages,
-        // There are no goroutines; threads are the nearest thing.
-        "goroutineCount": threads(),
-        "GOMAXPROCS": std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
-        "GOMEMLIMIT": 0,
-        "GOGC": "",
-        "GODEBUG": "",
-        "storageRetention": PromDuration::new(facts.retention).to_string(),
-    }))
+pub(super) async fn runtime(State(api): State<Arc<Api>>, request: Request<Body>) -> Response {
+    respond(&api, request, |api, _| {
+        let (successful, at) = {
+            let loaded = api.status.lock();
+            (loaded.successful, loaded.at)
+        };
+        let facts = &api.facts;
+        Ok(answer(json!({
+            "startTime": rfc3339(facts.started),
+            "CWD": facts.directory,
+            "hostname": rustix::system::uname().nodename().to_string_lossy(),
+            "serverTime": rfc3339((api.now)()),
+            "reloadConfigSuccess": successful,
+            "lastConfigTime": rfc3339(at),
+            "corruptionCount": api.store.stats().damaged_pages,
+            // There are no goroutines; threads are the nearest thing.
+            "goroutineCount": threads(),
+            "GOMAXPROCS": std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+            "GOMEMLIMIT": 0,
+            "GOGC": "",
+            "GODEBUG": "",
+            "storageRetention": PromDuration::new(facts.retention).to_string(),
+        })))
+    })
+    .await
+}
+
+fn answer(data: Value) -> (Remarks, WriteData) {
+    (Remarks::default(), Box::new(move |out: &mut dyn std::io::Write| write_json(out, &data)))
 }
 
 fn threads() -> usize {
@@ -113,15 +120,13 @@ pub(super) async fn tsdb(State(api): State<Arc<Api>>, request: Request<Body>) ->
         let list = |rows: Vec<(String, u64)>| {
             rows.into_iter().map(|(name, value)| json!({ "name": name, "value": value })).collect::<Value>()
         };
-        let answer = json!({
+        Ok(answer(json!({
             "headStats": head,
             "seriesCountByMetricName": list(found.series_by_metric_name),
             "labelValueCountByLabelName": list(found.values_by_label_name),
             "memoryInBytesByLabelName": list(found.bytes_by_label_name),
             "seriesCountByLabelValuePair": list(found.series_by_label_pair),
-        });
-        let write = move |out: &mut dyn std::io::Write| write_json(out, &answer);
-        Ok((Remarks::default(), Box::new(write) as WriteData))
+        })))
     })
     .await
 }
@@ -141,11 +146,13 @@ pub(super) async fn flags(State(api): State<Arc<Api>>) -> Response {
     success(&api.facts.flags)
 }
 
-/// `GET /api/v1/alertmanagers`
-pub(super) async fn alertmanagers(State(api): State<Arc<Api>>) -> Response {
-    let found = api.notifier.alertmanagers();
-    let list = |urls: Vec<String>| urls.into_iter().map(|url| json!({ "url": url })).collect::<Value>();
-    success(
-        &json!({ "activeAlertmanagers": list(found.active), "droppedAlertmanagers": list(found.dropped) }),
-    )
+/// `GET /api/v1/alertmanagers`. A reload holds the list while the store tells what is owed.
+pub(super) async fn alertmanagers(State(api): State<Arc<Api>>, request: Request<Body>) -> Response {
+    respond(&api, request, |api, _| {
+        let found = api.notifier.alertmanagers();
+        let list = |urls: Vec<String>| urls.into_iter().map(|url| json!({ "url": url })).collect::<Value>();
+        let (active, dropped) = (list(found.active), list(found.dropped));
+        Ok(answer(json!({ "activeAlertmanagers": active, "droppedAlertmanagers": dropped })))
+    })
+    .await
 }

@@ -259,6 +259,37 @@ async fn series_and_labels_are_listed() {
 }
 
 #[tokio::test]
+async fn what_the_store_may_hold_up_is_made_in_turns_on_blocking_threads() {
+    let mut state = api_state();
+    let api = state.api.as_mut().and_then(Arc::get_mut).unwrap();
+    // Nobody gets a turn: whoever answers at once has not asked for a thread.
+    api.turns = Arc::new(tokio::sync::Semaphore::new(0));
+    api.engine = Arc::new(Engine::new(EngineOptions { timeout: Duration::ZERO, ..EngineOptions::default() }));
+    let server = start(config(), state).await;
+    for path in [
+        "status/runtimeinfo",
+        "status/tsdb",
+        "alertmanagers",
+        "alerts",
+        "events",
+        "health",
+        "labels",
+        "metadata",
+        "query?query=1",
+        "rules",
+        "scorecard",
+        "scrape_pools",
+        "slos",
+        "targets",
+    ] {
+        assert_eq!(server.get(&format!("/api/v1/{path}")).await.status, 503, "{path}");
+    }
+    for path in ["buildinfo", "config", "flags", "walreplay"] {
+        assert_eq!(server.get(&format!("/api/v1/status/{path}")).await.status, 200, "{path}");
+    }
+}
+
+#[tokio::test]
 async fn pages_of_other_origins_delete_nothing() {
     let mut state = api_state();
     state.api.as_mut().and_then(Arc::get_mut).unwrap().admin = true;
