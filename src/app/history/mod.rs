@@ -280,8 +280,6 @@ impl History {
         targets.shutdown().await;
         remotes.shutdown().await;
         writer.close();
-        // Where there was no room for that, the thread ends when nobody can give it work any more.
-        drop(writer);
         let _ = tokio::task::spawn_blocking(move || thread.join()).await;
     }
 }

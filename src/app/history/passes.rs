@@ -58,10 +58,12 @@ pub(super) async fn run_pushes(pushes: Arc<PushGateway>, writer: Writer, interva
         // It may write what has expired, or wait for a push that is being written.
         let gateway = Arc::clone(&pushes);
         let Ok(rows) = tokio::task::spawn_blocking(move || gateway.rows(now)).await else { continue };
-        // A last tick without rows ends the series of groups that are gone.
         let has_some = !rows.is_empty();
-        if has_some || had_some {
-            writer.tick(&source, now, rows);
+        match has_some {
+            true => writer.tick(&source, now, rows),
+            // The last groups are gone.
+            false if had_some => writer.end(&source, now),
+            false => {}
         }
         had_some = has_some;
     }
