@@ -73,6 +73,17 @@ impl Slot {
     }
 }
 
+/// What the log has for a block, from the first entry on that is not in pages.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Logged {
+    /// When that entry came.
+    pub(super) since_ms: i64,
+    /// What its source had logged before it, of which the log keeps the rest.
+    pub(super) from: u64,
+    /// Bytes that are the block's own.
+    pub(super) bytes: u64,
+}
+
 /// See the module's page.
 #[derive(Debug)]
 pub(super) struct Block {
@@ -84,6 +95,7 @@ pub(super) struct Block {
     /// The last log entry that concerns this block, and the last one that is in pages.
     pub(super) last_seq: u64,
     pub(super) sealed_seq: u64,
+    pub(super) logged: Logged,
     pub(super) next_page: u32,
     /// The longest time that a page of this block spans.
     pub(super) longest_page_ms: i64,
@@ -108,6 +120,7 @@ impl Block {
             slots: Vec::new(),
             last_seq: 0,
             sealed_seq: 0,
+            logged: Logged { since_ms: 0, from: 0, bytes: 0 },
             next_page: 0,
             longest_page_ms: 0,
             sealed_ms: i64::MIN,
@@ -117,6 +130,20 @@ impl Block {
             retired: false,
             own_samples: 0,
         }
+    }
+
+    /// Whether the log has entries of it that are not in pages.
+    pub(super) const fn is_open(&self) -> bool {
+        self.last_seq > self.sealed_seq
+    }
+
+    /// A log entry concerns it: its number, its instant, what the source had logged before, and the block's part.
+    pub(super) const fn note_logged(&mut self, seq: u64, at_ms: i64, from: u64, bytes: usize) {
+        if !self.is_open() {
+            self.logged = Logged { since_ms: at_ms, from, bytes: 0 };
+        }
+        self.logged.bytes += bytes as u64;
+        self.last_seq = seq;
     }
 
     /// A slot for a series; `None` when the block is full.

@@ -45,7 +45,9 @@ pub(super) struct SourceRecord {
     pub(super) name: Box<str>,
     pub(super) blocks: Vec<u32>,
     pub(super) seq: u64,
-    last_at_ms: i64,
+    /// Bytes of all its log entries so far; those of before the start only as far as the log still had them.
+    pub(super) logged: u64,
+    pub(super) last_at_ms: i64,
     places: Vec<Place>,
 }
 
@@ -118,6 +120,7 @@ impl Head {
             name: name.into(),
             blocks: Vec::new(),
             seq: 0,
+            logged: 0,
             last_at_ms: i64::MIN,
             places: Vec::new(),
         };
@@ -310,6 +313,7 @@ impl Head {
             if !ticked && touched.assigned.is_empty() && touched.own.is_empty() {
                 continue;
             }
+            let before = entry.len();
             if log {
                 put_section(&mut entry, block, touched, ticked, tick.at_ms);
             }
@@ -323,7 +327,7 @@ impl Head {
             for (slot, at_ms, value) in &touched.own {
                 block.push_own(*slot, *at_ms, *value);
             }
-            block.last_seq = seq;
+            block.note_logged(seq, tick.at_ms, record.logged, entry.len() - before);
             if block.is_due() && !self.due.contains(&touched.block) {
                 self.due.push(touched.block);
             }
@@ -332,6 +336,7 @@ impl Head {
         tick.batch.state.extend(self.outbox.note(tick.at_ms, noted));
         if entry.len() > empty {
             record.seq = seq;
+            record.logged += entry.len() as u64;
             tick.batch.wal.push(((tick.source, seq), entry));
         } else if !log {
             record.seq = seq;
@@ -371,6 +376,9 @@ impl Head {
     /// series, so what later entries say of the source's blocks is left out, rather than told of the wrong series.
     pub(super) fn replay(&mut self, source: u32, seq: u64, entry: &[u8]) -> bool {
         let whole = self.replay_entry(source, seq, entry);
+        if let Some(record) = self.sources.get_mut(&source) {
+            record.logged += entry.len() as u64;
+        }
         if whole.is_none() {
             self.retire_blocks(source);
         }
@@ -401,10 +409,12 @@ impl Head {
         at_ms: i64,
         reader: &mut Reader<'_>,
     ) -> Option<Replayed> {
+        let begun = reader.rest().len();
         let section = read_section(reader, at_ms)?;
         let id = section.block;
         self.next_block = self.next_block.max(id.saturating_add(1));
         let record = self.sources.get_mut(&source)?;
+        let logged = record.logged;
         let block = self.blocks.entry(id).or_insert_with(|| {
             record.blocks.push(id);
             Block::new(source, section.selected, TICKS)
@@ -441,7 +451,7 @@ impl Head {
                 series.last_ms = series.last_ms.max(own_ms);
             }
         }
-        block.last_seq = seq;
+        block.note_logged(seq, at_ms, logged, begun - reader.rest().len());
         if block.is_due() && !self.due.contains(&id) {
             self.due.push(id);
         }

@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 use rustc_hash::FxHashSet;
 use tracing::info;
 
-use super::block::TICKS;
+use super::block::{Logged, TICKS};
 use super::disk::{Batch, DiskError, PageKey};
 use super::engine::{Inner, Store, count, file_of, from_disk};
 use super::error::StoreError;
@@ -26,6 +26,13 @@ const QUIET_MS: i64 = 15 * 60_000;
 
 /// A block whose samples have waited for so long is sealed even if it is not full.
 const OLDEST_TAIL_MS: i64 = 12 * 3_600_000;
+
+/// Bytes of log that a source may have for each block with something to seal: to seal one early costs some eight kilobytes,
+/// and is worth it once the log is many times as long.
+const LOG_PER_BLOCK: u64 = 128 << 10;
+
+/// Beside those the log may be so many times what of it is not in pages; twice where blocks take turns as they should.
+const LOG_TIMES: u64 = 4;
 
 /// Pages deleted in one commit at most; the next call goes on.
 const MOST_DELETED: usize = 4_096;
@@ -105,6 +112,7 @@ impl Inner {
     /// Blocks that are due; the series of those to which nothing comes any more are taken for gone.
     fn due_by_time(&self, now_ms: i64) -> Vec<u32> {
         let mut head = self.head_mut();
+        let holders = holders(&head);
         let Head { due: full, blocks, sources, .. } = &mut *head;
         let full = std::mem::take(full);
         let mut due = Vec::new();
@@ -115,7 +123,7 @@ impl Inner {
             let holds_the_log = block.last_seq > block.sealed_seq && behind > TICKS as u64;
             let Some(newest_ms) = block.newest_ms().filter(|_| in_use) else {
                 // Its last entry says that its places are free; so does its row when it is sealed once more.
-                due.extend(holds_the_log.then_some(*id));
+                due.extend((holds_the_log || holders.contains(id)).then_some(*id));
                 continue;
             };
             let idle = newest_ms < now_ms.saturating_sub(IDLE_MS);
@@ -123,10 +131,10 @@ impl Inner {
                 block.expire();
             }
             let oldest_kept = now_ms.saturating_sub(OLDEST_TAIL_MS);
-            let waits = block.ticks.first().is_some_and(|first| *first < oldest_kept);
+            let waits = block.is_open() && block.logged.since_ms < oldest_kept;
             // Who brings other people's samples has many ticks between two of a block: those are no sign that it ended.
             let holds_the_log = holds_the_log && newest_ms < now_ms.saturating_sub(QUIET_MS);
-            if idle || waits || holds_the_log || full.contains(id) {
+            if idle || waits || holds_the_log || holders.contains(id) || full.contains(id) {
                 due.push(*id);
             }
         }
@@ -257,6 +265,21 @@ impl Inner {
     }
 }
 
+/// Blocks for which the log of their source has become too long: those that got little, while most of the log since is of
+/// others and in pages.
+fn holders(head: &Head) -> Vec<u32> {
+    let mut holders = Vec::new();
+    for source in head.sources.values() {
+        let blocks = source.blocks.iter().filter_map(|id| Some((*id, head.blocks.get(id)?)));
+        let open: Vec<(u32, Logged)> =
+            blocks.filter(|(_, block)| block.is_open()).map(|(id, block)| (id, block.logged)).collect();
+        let room: u64 = open.iter().map(|(_, logged)| LOG_PER_BLOCK + LOG_TIMES * logged.bytes).sum();
+        let held = |logged: &Logged| source.logged.saturating_sub(logged.from);
+        holders.extend(open.iter().filter(|(_, logged)| held(logged) > room).map(|(id, _)| *id));
+    }
+    holders
+}
+
 /// What is to be forgotten once the file has forgotten it.
 #[derive(Debug)]
 struct Forgotten {
@@ -280,6 +303,7 @@ fn sized(key: PageKey, digest: Option<&Digest<'_>>, bytes: Option<&[u8]>) -> Pag
 #[cfg(test)]
 mod tests {
     use super::super::StoreConfig;
+    use super::super::block::SLOTS;
     use super::*;
     use crate::model::{Labels, Queryable as _, Row, Segment, Select};
 
@@ -306,6 +330,54 @@ mod tests {
         store.flush().unwrap();
         let stats = store.stats();
         assert!(stats.wal_entries < 2 * TICKS as u64 + 100, "{stats:?}");
+    }
+
+    /// As remote write brings them: samples of many senders, of which one seldom sends.
+    #[test]
+    fn a_block_that_is_touched_now_and_then_holds_no_more_log_than_it_is_worth() {
+        let folder = tempfile::tempdir().unwrap();
+        let config =
+            StoreConfig { path: Some(folder.path().into()), min_free_bytes: 0, ..StoreConfig::default() };
+        let open = || Store::open(config.clone(), Timestamp::from_millis(0)).unwrap();
+        let labels = |n: usize| Labels::from_pairs([("__name__", "x"), ("s", n.to_string().as_str())]);
+        let names: Vec<Labels> = (0..SLOTS + 100).map(labels).collect();
+        let (mut longest, mut sealed) = (0, 0);
+        let mut store = open();
+        for tick in 0..3_000_usize {
+            // A restart reads the log; it goes on from there.
+            if tick == 1_500 {
+                store.close().unwrap();
+                drop(store);
+                store = open();
+            }
+            let at = Timestamp::from_millis(tick as i64 * 1_000);
+            let row = |labels: &Labels| Row { labels: labels.clone(), value: 0.1, timestamp: Some(at) };
+            let often = names.iter().skip(SLOTS);
+            let seldom = names.iter().take(if tick % 250 == 0 { SLOTS } else { 0 });
+            let rows: Vec<Row> = seldom.chain(often).map(row).collect();
+            store.source("a").append_soon(at, &rows).unwrap();
+            if tick % 20 == 0 {
+                sealed += store.maintain(at).unwrap().blocks_sealed;
+                longest = longest.max(store.stats().wal_entries);
+            }
+        }
+        // Some 1,400 bytes each: the room of two blocks, four times what these have, and what comes until the next look.
+        assert!((200..800).contains(&longest), "{longest}");
+        assert!(sealed < 40, "{sealed}");
+    }
+
+    #[test]
+    fn samples_with_instants_of_their_own_wait_no_longer_than_others() {
+        let store = Store::open(StoreConfig::default(), Timestamp::from_millis(0)).unwrap();
+        let mut source = store.source("a");
+        // Never idle, and full after days.
+        let sealed = (0..100).find(|n| {
+            let at = Timestamp::from_millis(n * IDLE_MS / 2);
+            let labels = Labels::from_pairs([("__name__", "x")]);
+            source.append(at, &[Row { labels, value: 1.0, timestamp: Some(at) }]).unwrap();
+            store.maintain(at).unwrap().blocks_sealed > 0
+        });
+        assert_eq!(sealed, Some(OLDEST_TAIL_MS / (IDLE_MS / 2) + 1));
     }
 
     /// As remote write brings them: one source, a tick for each request.

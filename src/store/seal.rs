@@ -3,7 +3,7 @@
 //! Invariant: at every instant each sample is in a tail, in a page, or - between the commit and forgetting - in both;
 //! a reader that sees both sees the same sample twice, never none.
 
-use super::block::{Block, FREE, MISSING, SealedExtent, Slot, Tail};
+use super::block::{Block, FREE, Logged, MISSING, SealedExtent, Slot, Tail};
 use super::bytes::{Reader, put_signed, put_varint};
 use super::disk::{Batch, PageKey};
 use super::head::Head;
@@ -25,6 +25,10 @@ pub(super) struct Seal {
     pub(super) pages: u32,
     extent: SealedExtent,
     seq: u64,
+    /// What the block has logged from now on.
+    left: Logged,
+    /// The bytes of its own that it had logged by now.
+    logged_bytes: u64,
     last_ms: i64,
     longest_page_ms: i64,
 }
@@ -32,6 +36,8 @@ pub(super) struct Seal {
 /// Packs what a block has into pages of a batch.
 pub(super) fn seal(head: &Head, id: u32, batch: &mut Batch) -> Option<Seal> {
     let block = head.blocks.get(&id)?;
+    let (since_ms, from) =
+        head.sources.get(&block.source).map_or((i64::MAX, u64::MAX), |s| (s.last_at_ms, s.logged));
     let mut sealed = Seal {
         block: id,
         samples: 0,
@@ -39,6 +45,8 @@ pub(super) fn seal(head: &Head, id: u32, batch: &mut Batch) -> Option<Seal> {
         pages: 0,
         extent: block.extent(),
         seq: block.last_seq,
+        left: Logged { since_ms, from, bytes: 0 },
+        logged_bytes: block.logged.bytes,
         last_ms: block.sealed_ms,
         longest_page_ms: block.longest_page_ms,
     };
@@ -105,6 +113,9 @@ impl Seal {
         block.drop_sealed(&self.extent);
         block.next_page = block.next_page.wrapping_add(self.pages);
         block.sealed_seq = block.sealed_seq.max(self.seq);
+        // What came meanwhile stays.
+        let bytes = block.logged.bytes.saturating_sub(self.logged_bytes);
+        block.logged = Logged { bytes, ..self.left };
         block.sealed_ms = self.last_ms;
         block.longest_page_ms = self.longest_page_ms;
         let selected = block.selected;
