@@ -34,13 +34,8 @@ pub(super) fn get(url: &str, path: &str, patience: Duration) -> anyhow::Result<V
         let (status, kind) = (response.status_text(), response.content_type().to_owned());
         let is_json = kind.split(';').next().is_some_and(|kind| kind.trim() == "application/json");
         let is_good = response.status().is_success();
-        let (mut body, mut room) = (Vec::new(), LARGEST_ANSWER_BYTES);
-        let mut may_grow = |bytes: usize| {
-            let rest = room.checked_sub(bytes);
-            room = rest.unwrap_or(0);
-            rest.is_some()
-        };
-        response.read(&mut body, &mut may_grow).await.with_context(|| format!("Get \"{url}\""))?;
+        let body = response.read_within(LARGEST_ANSWER_BYTES).await;
+        let body = body.with_context(|| format!("Get \"{url}\""))?;
         // A good answer is read by who asked; it may be large.
         if is_json && (is_good || serde_json::from_slice::<Status>(&body).is_ok()) {
             return Ok(body);

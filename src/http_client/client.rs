@@ -21,6 +21,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::connect::{Connector, Ways};
 use super::error::{HttpError, Problem, problem_of, problem_of_hyper};
+use super::inflate::inflate;
 use super::proxy::{Proxies, percent_decoded};
 use super::redirect::next_url;
 use super::settings::{Auth, HttpClientSettings, ProxySettings};
@@ -318,6 +319,35 @@ impl Response {
             }
             into.extend_from_slice(data);
         }
+    }
+
+    /// Reads a body of at most `limit_bytes`. One that comes as gzip, which nobody asked for, is unpacked within the same
+    /// bound.
+    ///
+    /// # Errors
+    /// As [`Self::read`]; it is compressed in another way, or cannot be unpacked.
+    pub async fn read_within(self, limit_bytes: usize) -> Result<Vec<u8>, HttpError> {
+        let coding = self.header(CONTENT_ENCODING).to_ascii_lowercase();
+        if !matches!(coding.as_str(), "" | "identity" | "gzip") {
+            let why =
+                format!("unsupported Content-Encoding {coding:?}, which was not asked for; gzip is read");
+            return Err(HttpError::Body(Problem::Transport(why)));
+        }
+        let (mut body, mut left) = (Vec::new(), limit_bytes);
+        let fits = |bytes: usize| {
+            let rest = left.checked_sub(bytes);
+            left = rest.unwrap_or(0);
+            rest.is_some()
+        };
+        self.read(&mut body, fits).await?;
+        if coding != "gzip" {
+            return Ok(body);
+        }
+        let work = tokio::task::spawn_blocking(move || {
+            let mut unpacked = Vec::new();
+            inflate(&body, limit_bytes.saturating_add(1), &mut unpacked).map(|()| unpacked)
+        });
+        work.await.unwrap_or_else(|error| Err(HttpError::Body(Problem::Transport(error.to_string()))))
     }
 
     /// Reads a small rest, so that the connection can be used again; a large one is not waited for.

@@ -25,6 +25,15 @@ pub(crate) enum Answer {
 }
 
 impl Answer {
+    /// 200 and a body that is compressed, whoever asks.
+    pub(crate) fn gzip(content_type: &str, body: &[u8]) -> Self {
+        use std::io::Write as _;
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+        encoder.write_all(body).unwrap();
+        let head = format!("HTTP/1.1 200 OK\r\nContent-Type: {content_type}\r\nContent-Encoding: gzip\r\n");
+        Self::Full(head, encoder.finish().unwrap())
+    }
+
     /// 200 and text 0.0.4.
     pub(crate) fn metrics(body: impl Into<String>) -> Self {
         Self::Text(200, "text/plain; version=0.0.4", body.into())

@@ -96,20 +96,14 @@ fn url(peer: &Peer) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn one_misbehaving_target_harms_no_other() {
     let many: String = (0..20_000).map(|n| format!("m{{n=\"{n}\"}} 1\n")).collect();
-    let bomb = {
-        use std::io::Write as _;
-        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
-        encoder.write_all(&vec![b'\n'; 8 << 20]).unwrap();
-        encoder.finish().unwrap()
-    };
-    let gzipped = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Encoding: gzip\r\n".to_owned();
+    let bomb = Answer::gzip("text/plain", &vec![b'\n'; 8 << 20]);
     let unsupported = "received unsupported Content-Type \"text/html\" and no fallback_scrape_protocol specified for target";
     let peers = [
         (Answer::metrics("good 1\n"), ""),
         (Answer::Hang, "context deadline exceeded"),
         (Answer::Stall, "context deadline exceeded"),
         (Answer::Endless, "body size limit exceeded"),
-        (Answer::Full(gzipped, bomb), "body size limit exceeded"),
+        (bomb, "body size limit exceeded"),
         (Answer::metrics(many), "sample limit exceeded"),
         (Answer::Text(200, "text/html", "<html>".into()), unsupported),
         (
@@ -182,6 +176,23 @@ async fn a_target_is_asked_as_prometheus_asks() {
     let snapshot = &manager.targets()[0].active[0];
     assert_eq!((snapshot.pool(), snapshot.last.health.as_str()), ("j", "up"));
     assert_eq!(snapshot.discovered.value("__metrics_path__"), "/m");
+    manager.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_body_that_is_compressed_without_being_asked_is_unpacked_within_bounds() {
+    let good = Peer::fixed(Answer::gzip("text/plain", b"good 1\n")).await;
+    let bomb = Peer::fixed(Answer::gzip("text/plain", &vec![b'\n'; 8 << 20])).await;
+    let (manager, sink) = manager(ScrapeLimits { body_bytes: 1 << 20, ..ScrapeLimits::default() });
+    manager.apply(&settings(&job("  scrape_interval: 3s\n  enable_compression: false\n", &[&good, &bomb])));
+    sink.until("a scrape of both", |sink| [&good, &bomb].iter().all(|peer| !sink.of(&url(peer)).is_empty()))
+        .await;
+    assert!(good.requests()[0].contains("accept-encoding: identity\r\n"));
+    assert_eq!(sink.of(&url(&good))[0].value("good"), Some(1.0));
+    assert_eq!(sink.of(&url(&bomb))[0].value("up"), Some(0.0));
+    let targets = manager.targets();
+    let last = targets[0].active.iter().find(|target| target.url() == url(&bomb)).unwrap();
+    assert_eq!(last.last.error, "body size limit exceeded");
     manager.shutdown().await;
 }
 

@@ -67,13 +67,7 @@ impl HttpProvider {
         if !is_json(&content_type) {
             return Err(format!("unsupported content type {content_type:?}"));
         }
-        let (mut body, mut left) = (Vec::new(), MOST_BYTES);
-        let read = response.read(&mut body, |bytes| {
-            let fits = bytes <= left;
-            left = left.saturating_sub(bytes);
-            fits
-        });
-        read.await.map_err(|error| error.to_string())?;
+        let body = response.read_within(MOST_BYTES).await.map_err(|error| error.to_string())?;
         let text = std::str::from_utf8(&body).map_err(|_| "the answer is not UTF-8".to_owned())?;
         let mut groups = json_groups(text)?;
         for (index, group) in groups.iter_mut().enumerate() {
@@ -110,6 +104,20 @@ mod tests {
                 Ok(1),
             ),
             (Answer::Text(200, "application/json; charset=utf-8", "[]".into()), Ok(0)),
+            // Asked for or not.
+            (Answer::gzip("application/json", b"[{\"targets\":[\"a:1\"]}]"), Ok(1)),
+            (Answer::gzip("application/json", &vec![b' '; MOST_BYTES + 1]), Err("body size limit exceeded")),
+            (
+                Answer::Full(
+                    "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Encoding: br\r\n".into(),
+                    b"\x0b\x02\x80".to_vec(),
+                ),
+                Err("unsupported Content-Encoding \"br\", which was not asked for"),
+            ),
+            (
+                Answer::Text(200, "application/json", "x".repeat(MOST_BYTES + 1)),
+                Err("body size limit exceeded"),
+            ),
             (Answer::Text(200, "text/html", "[]".into()), Err("unsupported content type \"text/html\"")),
             (Answer::Text(503, "application/json", "[]".into()), Err("server returned HTTP status 503 x")),
             (Answer::Text(200, "application/json", "{".into()), Err("invalid type: map")),

@@ -89,13 +89,7 @@ impl DockerProvider {
         let deadline = Instant::now() + PATIENCE;
         let response = self.client.get(&url, HeaderMap::new(), deadline).await.map_err(|e| e.to_string())?;
         let status = (response.status() != StatusCode::OK).then(|| response.status_text());
-        let (mut body, mut left) = (Vec::new(), MOST_BYTES);
-        let read = response.read(&mut body, |bytes| {
-            let fits = bytes <= left;
-            left = left.saturating_sub(bytes);
-            fits
-        });
-        read.await.map_err(|error| error.to_string())?;
+        let body = response.read_within(MOST_BYTES).await.map_err(|error| error.to_string())?;
         match status {
             Some(status) => Err(format!("the Docker Engine answers {status}")),
             None => serde_json::from_slice::<Option<Vec<T>>>(&body)
