@@ -162,8 +162,13 @@ fn exported(label: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{Mutex, mpsc};
+
+    use prometheus_client::metrics::counter::Counter;
+
     use super::*;
     use crate::model::{Batch, Kind, Suffix, Timestamp};
+    use crate::scrape::push::{Grouping, Persist, Push, PushFormat, PushMode, PushSettings};
 
     fn snapshot(value: f64, device: &str) -> Snapshot {
         let mut batch = Batch::new();
@@ -171,6 +176,62 @@ mod tests {
         let histogram = batch.family("h", "H.", Kind::Histogram);
         batch.sample_full(histogram, Suffix::Sum, &[], 2.0, Some(Timestamp::from_millis(7)));
         Snapshot::assemble(Timestamp::from_millis(1), vec![("one", batch)])
+    }
+
+    /// A place that keeps nothing, and takes its time.
+    #[derive(Debug)]
+    struct SlowDisk {
+        begun: mpsc::SyncSender<()>,
+        go_on: Mutex<mpsc::Receiver<()>>,
+    }
+
+    impl Persist for SlowDisk {
+        fn load(&self) -> std::io::Result<Vec<(String, Vec<u8>)>> {
+            Ok(Vec::new())
+        }
+
+        fn put(&self, _: &str, _: &[u8]) -> std::io::Result<()> {
+            self.begun.send(()).expect("waited for");
+            // Whoever waits for this on the thread that is to say "go on" waits for as long as this.
+            let told = self.go_on.lock().expect("one push").recv_timeout(Duration::from_secs(20));
+            told.map_err(std::io::Error::other)
+        }
+
+        fn remove(&self, _: &str) -> std::io::Result<()> {
+            Ok(())
+        }
+
+        fn set_aside(&self, _: &str) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn a_push_that_is_being_written_holds_up_no_async_thread() {
+        let (begun, has_begun) = mpsc::sync_channel(1);
+        let (go_on, told) = mpsc::sync_channel(1);
+        let disk = SlowDisk { begun, go_on: Mutex::new(told) };
+        let gateway =
+            Arc::new(PushGateway::open(PushSettings::default(), Some(Box::new(disk))).expect("opens"));
+        let pushing = {
+            let gateway = Arc::clone(&gateway);
+            std::thread::spawn(move || {
+                let grouping = Grouping::from_path("/metrics/job/j").expect("a path");
+                let format = PushFormat::from_content_type("");
+                let mode = PushMode::ReplaceGroup;
+                let push = Push { grouping: &grouping, mode, body: b"a 1\n", format, ttl: None };
+                gateway.push(&push, clock::now()).expect("taken");
+            })
+        };
+        has_begun.recv().expect("it is being written");
+        let (writer, mut queue) = Writer::new(Counter::default());
+        let task = tokio::spawn(run_pushes(gateway, writer, Duration::from_secs(3_600)));
+        // It runs up to where it waits; this thread goes on, and tells the disk so.
+        tokio::task::yield_now().await;
+        go_on.send(()).expect("the disk still waits");
+        pushing.join().expect("pushed");
+        assert!(queue.tick().await.iter().any(|row| row.labels.metric_name() == "a"));
+        task.abort();
     }
 
     #[test]

@@ -57,7 +57,7 @@ pub(super) struct Writer {
 }
 
 /// The thread's end of it.
-struct Queue {
+pub(super) struct Queue {
     work: mpsc::Receiver<Work>,
     aside: Arc<Mutex<Aside>>,
 }
@@ -76,7 +76,7 @@ impl Writer {
         Ok((writer, thread))
     }
 
-    fn new(left_out: Counter) -> (Self, Queue) {
+    pub(super) fn new(left_out: Counter) -> (Self, Queue) {
         let (work, queue) = mpsc::channel(WAITING_TICKS);
         let aside = Arc::<Mutex<Aside>>::default();
         (Self { work, aside: Arc::clone(&aside), left_out }, Queue { work: queue, aside })
@@ -148,6 +148,17 @@ impl Queue {
             self.work.close();
         }
         end
+    }
+}
+
+#[cfg(test)]
+impl Queue {
+    /// The rows of the tick that comes next.
+    pub(super) async fn tick(&mut self) -> Vec<Row> {
+        match self.work.recv().await {
+            Some(Work::Tick { rows, .. }) => rows,
+            other => panic!("no tick but {other:?}"),
+        }
     }
 }
 
