@@ -1,6 +1,8 @@
 //! The pages that a selection has opened last: what their series share is fetched, checked and unpacked once, not for each.
 //!
-//! Whoever evaluates reads series by series, each over the whole range, so the pages of a range come again and again.
+//! Whoever evaluates reads series by series, each over the whole range, so the pages of a range come again and again, in the
+//! same order. Where they are more than are kept, none is found again, whether the first in, the least recent or the one
+//! without a second chance makes room; so the simplest way is taken. Where they are fewer, nothing makes room.
 
 use std::collections::VecDeque;
 
@@ -9,7 +11,7 @@ use rustc_hash::FxHashMap;
 use super::disk::PageKey;
 use super::page::OpenPage;
 
-/// Most pages, of some ten kilobytes each: a day of samples every 15 seconds.
+/// Most pages, of some ten kilobytes each. Those of a series with samples every 15 seconds hold an hour each.
 const MOST_OPEN: usize = 64;
 
 /// See the module's page.
@@ -25,7 +27,7 @@ impl OpenPages {
         self.pages.get_mut(&key)
     }
 
-    /// Adds a page; the oldest makes room.
+    /// Adds a page; the one that was added first makes room.
     pub(super) fn add(&mut self, key: PageKey, page: OpenPage) {
         if self.order.len() >= MOST_OPEN
             && let Some(oldest) = self.order.pop_front()
@@ -44,7 +46,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_oldest_page_makes_room() {
+    fn the_first_page_makes_room() {
         let column = Column { series: 1, own_instants: None, values: vec![1.0] };
         let sealed = seal(&[5], &[column], 4_000).remove(0);
         let mut pages = OpenPages::default();
