@@ -4,7 +4,7 @@ use std::fmt::{self, Write as _};
 
 use super::show::{about_percent, percent, rounded, two_decimals};
 use crate::model::PromDuration;
-use crate::slo::{Outage, SimulatedAlert, SimulatedOutcome, Simulation, Slo, SloFile, simulate};
+use crate::slo::{Budgeting, Outage, SimulatedAlert, SimulatedOutcome, Simulation, Slo, SloFile, simulate};
 
 /// `5%` or `0.05`.
 pub(super) fn error_rate(text: &str) -> Result<f64, String> {
@@ -33,15 +33,26 @@ fn write(out: &mut String, slo: &Slo, outage: &Outage, simulation: &Simulation) 
     let lasts = outage.lasts.map_or_else(String::new, |lasts| format!(" for {}", PromDuration::new(lasts)));
     let (id, rate, objective) = (slo.id(), percent(outage.error_rate), slo.objective);
     writeln!(out, "{id}: {rate} % fail{lasts}; objective {objective} % over {}", slo.period.words())?;
-    let exhausted = rounded(simulation.exhausted_after);
-    match simulation.spent {
-        Some(spent) => writeln!(
-            out,
-            "  cost    {} % of the budget; all of it would be gone after {exhausted}",
-            two_decimals(spent * 100.0)
-        )?,
-        None => writeln!(out, "  cost    all of the budget within {exhausted}")?,
+    if let Budgeting::Timeslices { slice, target } = slo.budgeting {
+        let (slice, most) = (PromDuration::new(slice), about_percent(1.0 - target));
+        writeln!(out, "  slices  of {slice} count; one is bad when more than {most} % fail in it")?;
     }
+    let spent = two_decimals(simulation.spent * 100.0);
+    match (outage.lasts, simulation.exhausted_after.map(rounded)) {
+        (Some(_), Some(gone)) => {
+            writeln!(out, "  cost    {spent} % of the budget; all of it would be gone after {gone}")
+        }
+        (None, Some(gone)) => writeln!(out, "  cost    all of the budget within {gone}"),
+        (Some(_), None) => {
+            writeln!(out, "  cost    {spent} % of the budget; all of it is never gone at this rate")
+        }
+        (None, None) => {
+            writeln!(
+                out,
+                "  cost    {spent} % of the budget, however long it lasts; all of it is never gone at this rate"
+            )
+        }
+    }?;
     if simulation.alerts.is_empty() {
         writeln!(out, "  no alert on how fast the budget burns")?;
     }
