@@ -9,7 +9,7 @@
 
 use super::message::Protocol;
 use crate::model::{Labels, METRIC_NAME, Row, Timestamp};
-use crate::wire::protobuf::{Field, Reader, WireError};
+use crate::wire::protobuf::{Field, Reader, WireError, WireProblem};
 
 /// What a row costs beside its texts, and what a series does.
 const ROW_BYTES: usize = size_of::<Row>();
@@ -19,6 +19,11 @@ const UNFOLDED: usize = 8;
 
 /// Wrong series of which the answer tells; the others are counted.
 const MOST_TOLD: usize = 10;
+
+/// What stands for a text that is not UTF-8, where it is told.
+const NOT_UTF8: &str = "\u{fffd}";
+
+const NOT_UTF8_WHY: &str = "invalid labels for series, a label is not UTF-8";
 
 /// Why a request is refused as a whole.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -144,6 +149,8 @@ impl From<WireError> for ReceiveError {
 /// Samples of one series as they are read: value and milliseconds.
 #[derive(Default)]
 struct Content {
+    /// Whether a text of its labels is none.
+    not_utf8: bool,
     samples: Vec<(f64, i64)>,
     histograms: usize,
     exemplars: usize,
@@ -173,7 +180,7 @@ impl Request {
             let (mut pairs, mut content) = (Vec::new(), Content::default());
             while let Some(field) = series.field()? {
                 match field.number {
-                    1 => pairs.push(self.pair(&field)?),
+                    1 => pairs.push(self.pair(&field, &mut content)?),
                     2 => self.sample(&field, &mut content)?,
                     3 => content.exemplars += 1,
                     4 => content.histograms += 1,
@@ -185,12 +192,21 @@ impl Request {
         Ok(())
     }
 
-    fn pair<'a>(&mut self, field: &Field<'a>) -> Result<(&'a str, &'a str), ReceiveError> {
+    fn pair<'a>(
+        &mut self,
+        field: &Field<'a>,
+        content: &mut Content,
+    ) -> Result<(&'a str, &'a str), ReceiveError> {
         let (mut label, mut pair) = (field.message()?, ("", ""));
+        let mut text = |field: Field<'a>| {
+            let text = text(&field)?;
+            content.not_utf8 |= text.is_none();
+            Ok::<_, ReceiveError>(text.unwrap_or(NOT_UTF8))
+        };
         while let Some(field) = label.field()? {
             match field.number {
-                1 => pair.0 = field.text()?,
-                2 => pair.1 = field.text()?,
+                1 => pair.0 = text(field)?,
+                2 => pair.1 = text(field)?,
                 _ => {}
             }
         }
@@ -218,7 +234,7 @@ impl Request {
         while let Some(field) = reader.field()? {
             if field.number == 4 {
                 self.spend(size_of::<&str>())?;
-                symbols.push(field.text()?);
+                symbols.push(text(&field)?);
             }
         }
         let mut reader = Reader::new(message);
@@ -256,7 +272,7 @@ impl Request {
         self.spend(
             pairs.iter().map(|(name, value)| name.len() + value.len() + 4).sum::<usize>() + ROW_BYTES,
         )?;
-        if let Some(why) = why_invalid(&pairs) {
+        if let Some(why) = content.not_utf8.then_some(NOT_UTF8_WHY).or_else(|| why_invalid(&pairs)) {
             let labels = Labels::from_pairs(pairs);
             self.wrong(format!("{why}, got {}", cut(&labels.to_string())), content.samples.len());
             return Ok(());
@@ -279,13 +295,22 @@ impl Request {
     }
 }
 
+/// A text of a label; `None`: it is not UTF-8.
+fn text<'a>(field: &Field<'a>) -> Result<Option<&'a str>, ReceiveError> {
+    match field.text() {
+        Err(WireError { problem: WireProblem::NotUtf8(_), .. }) => Ok(None),
+        text => Ok(Some(text?)),
+    }
+}
+
 /// The texts that a series of 2.0 names.
-fn named<'a>(symbols: &[&'a str], numbers: &[u64]) -> Result<Vec<(&'a str, &'a str)>, String> {
+fn named<'a>(symbols: &[Option<&'a str>], numbers: &[u64]) -> Result<Vec<(&'a str, &'a str)>, String> {
     let text = |number: u64| {
         let text = usize::try_from(number).ok().and_then(|number| symbols.get(number)).copied();
-        text.ok_or_else(|| {
+        let text = text.ok_or_else(|| {
             format!("labelRefs {number} (name) is out of the symbols, of which there are {}", symbols.len())
-        })
+        })?;
+        text.ok_or_else(|| format!("{NOT_UTF8_WHY}, got labelRefs {number}"))
     };
     let mut pairs = Vec::with_capacity(numbers.len() / 2);
     for pair in numbers.chunks(2) {
@@ -444,6 +469,31 @@ mod tests {
         }
         let received = read(Protocol::V2, out.bytes(), 1 << 20).unwrap();
         assert_eq!((received.rows.len(), received.wrong_samples, received.histograms), (1, 3, 2));
+    }
+
+    #[test]
+    fn a_text_that_is_none_costs_its_series() {
+        // The writer takes texts only: a byte is made wrong afterwards.
+        let spoilt = |message: Vec<u8>| -> Vec<u8> {
+            message.into_iter().map(|byte| if byte == b'!' { 0xff } else { byte }).collect()
+        };
+        let good = series(&[("__name__", "good"), ("a", "ä")], &[(1, 1.0)]);
+        let bad = series(&[("__name__", "bad"), ("x", "!")], &[(1, 1.0), (2, 2.0)]);
+        let worse = series(&[("__name__", "bad"), ("!", "x")], &[(1, 1.0)]);
+        for (protocol, told) in [
+            (
+                Protocol::V1,
+                "invalid labels for series, a label is not UTF-8, got {__name__=\"bad\", x=\"\u{fffd}\"}",
+            ),
+            (Protocol::V2, "invalid labels for series, a label is not UTF-8, got labelRefs 7"),
+        ] {
+            let sent = [good.clone(), bad.clone(), worse.clone(), good.clone()];
+            let message = spoilt(encode(protocol, &sent, &MetadataMap::default()));
+            let received = read(protocol, &message, 1 << 20).unwrap();
+            assert_eq!(shown(&received), rows(&[good.clone(), good.clone()]), "{protocol:?}");
+            assert_eq!((received.wrong_samples, received.wrong.len()), (3, 2));
+            assert_eq!(received.wrong[0], told);
+        }
     }
 
     #[test]
