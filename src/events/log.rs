@@ -169,6 +169,15 @@ impl EventLog {
             return Ok(posted);
         }
         let gone = change.evict();
+        for id in gone.iter().filter(|id| change.is_new(id)) {
+            // Forgotten at once, it would be new and count again each time that it is posted.
+            errors.add(format!(
+                "{id:?}: time: {MOST_EVENTS} events are kept, and none is older; it is too old to be known again"
+            ));
+        }
+        if !errors.is_empty() {
+            return Err(errors.into());
+        }
         let (events, tallies) = change.into_parts();
         self.keep(&events, &gone, &tallies)?;
         let mut state = self.state();
@@ -298,9 +307,13 @@ impl<'a> Change<'a> {
         self.events.is_empty()
     }
 
+    fn is_new(&self, id: &str) -> bool {
+        self.events.contains_key(id) && !self.state.events.contains_key(id)
+    }
+
     /// The ids of those that are too many.
     fn evict(&self) -> BTreeSet<String> {
-        let new = self.events.keys().filter(|id| !self.state.events.contains_key(*id)).count();
+        let new = self.events.keys().filter(|id| self.is_new(id)).count();
         let over = (self.state.events.len() + new).saturating_sub(MOST_EVENTS);
         if over == 0 {
             return BTreeSet::new();

@@ -203,15 +203,41 @@ fn the_last_deployment_is_the_newest_that_is_left() {
     assert_eq!(figures(&log, "success").lines().count(), 2, "counters stay");
 }
 
+/// As many events as are kept, all at 200 s.
+fn fill(log: &EventLog) {
+    for batch in 0..10 {
+        let events = (0..1_000).map(|n| format!(r#"{{"id": "{batch}-{n}", "type": "note", "time": 200}}"#));
+        post(log, &format!("[{}]", events.collect::<Vec<_>>().join(",")), at(0)).expect("taken");
+    }
+}
+
+#[test]
+fn what_is_older_than_a_full_log_is_refused_and_not_counted() {
+    let log = open(&store());
+    fill(&log);
+    let old = r#"{"id": "back-1", "type": "deployment", "service": "s", "time": 100}"#;
+    for body in
+        [old, &format!(r#"[{{"id": "new", "type": "deployment", "service": "s", "time": 300}}, {old}]"#)]
+    {
+        let error = post(&log, body, at(0)).expect_err("too old");
+        assert!(error.starts_with("\"back-1\": time: 10000 events are kept, and none is older"), "{error}");
+    }
+    assert_eq!(figures(&log, "deployments_total"), "");
+    // One that goes on is kept however old it is, and one that is known may be moved.
+    let open = r#"{"id": "i", "type": "incident", "service": "s", "time": 100}"#;
+    assert_eq!(counts(post(&log, open, at(0))), (1, 0, 0));
+    assert_eq!(counts(post(&log, open, at(0))), (0, 0, 1));
+    assert_eq!(counts(post(&log, r#"{"id": "9-1", "time": 50}"#, at(0))), (0, 1, 0));
+    assert_eq!(counts(post(&log, &old.replace("100", "201"), at(0))), (1, 0, 0));
+    assert_eq!(counts(post(&log, &old.replace("100", "201"), at(0))), (0, 0, 1));
+}
+
 #[test]
 fn the_time_of_an_evicted_deployment_stays() {
     let log = open(&store());
     let first = r#"{"id": "a", "type": "deployment", "service": "s", "time": 100}"#;
     post(&log, first, at(0)).expect("taken");
-    for batch in 0..10 {
-        let events = (0..1_000).map(|n| format!(r#"{{"id": "{batch}-{n}", "type": "note", "time": 200}}"#));
-        post(&log, &format!("[{}]", events.collect::<Vec<_>>().join(",")), at(0)).expect("taken");
-    }
+    fill(&log);
     assert!(!log.delete("a", at(1)).expect("kept"), "evicted");
     let old = r#"{"id": "b", "type": "deployment", "service": "s", "time": 90}"#;
     assert!(log.delete("0-0", at(1)).expect("kept"), "room");
