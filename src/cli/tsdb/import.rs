@@ -3,10 +3,11 @@
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read as _, stdin};
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
 
-use super::super::{Outcome, print};
+use super::super::{Outcome, complain, print};
 use crate::expose::{Limits, ParseError, Syntax, parse};
 use crate::model::{Batch, Labels, METRIC_NAME, Row};
 use crate::store::{Appended, Source, Store};
@@ -32,7 +33,27 @@ pub(super) fn run(store: &Store, file: Option<&PathBuf>) -> Outcome {
         done.out_of_order,
         done.duplicate + done.repeated,
         done.over_limit
-    ))
+    ))?;
+    Ok(match refused(&done) {
+        Some(refused) => {
+            complain(&refused);
+            ExitCode::FAILURE
+        }
+        None => ExitCode::SUCCESS,
+    })
+}
+
+/// What is to be said of samples that were refused, if any were. One that was there already as it is was not.
+pub(super) fn refused(done: &Appended) -> Option<String> {
+    let Appended { added, out_of_order, duplicate, repeated, over_limit, .. } = *done;
+    let refused = out_of_order + duplicate + over_limit;
+    let all = added + repeated + refused;
+    (refused > 0).then(|| {
+        format!(
+            "{refused} of {all} samples were refused: {out_of_order} older than the newest of their series, {duplicate} with \
+             another value at an instant that is there, {over_limit} over the limit of series"
+        )
+    })
 }
 
 pub(super) fn import(store: &Store, input: &mut impl BufRead) -> anyhow::Result<Appended> {
@@ -42,15 +63,18 @@ pub(super) fn import(store: &Store, input: &mut impl BufRead) -> anyhow::Result<
         metadata: String::new(),
         done: Appended::default(),
     };
-    let (mut piece, mut line, mut first_line, mut line_number) = (String::new(), String::new(), 1, 0);
+    let (mut piece, mut line, mut first_line, mut line_number) = (String::new(), Vec::new(), 1, 0);
     let most = Limits::default().line_bytes as u64 + 2;
     loop {
         line.clear();
-        let length = input.by_ref().take(most).read_line(&mut line)?;
+        let length = input.by_ref().take(most).read_until(b'\n', &mut line)?;
         line_number += usize::from(length > 0);
-        let ended = line.trim_end() == "# EOF";
+        let Ok(text) = std::str::from_utf8(&line) else {
+            bail!("{line_number}: the line is not UTF-8; {} samples were added", importer.done.added);
+        };
+        let ended = text.trim_end() == "# EOF";
         if length > 0 && !ended {
-            piece.push_str(&line);
+            piece.push_str(text);
         }
         if ended || length == 0 || piece.len() >= PIECE_BYTES {
             importer.piece(&piece, first_line)?;
@@ -62,13 +86,14 @@ pub(super) fn import(store: &Store, input: &mut impl BufRead) -> anyhow::Result<
         }
         if length == 0 {
             bail!(
-                "{line_number}: the file is cut short, there is no # EOF; {} samples were added",
+                "{}: the file is cut short, there is no # EOF; {} samples were added",
+                line_number.max(1),
                 importer.done.added
             );
         }
     }
     line.clear();
-    if input.take(1).read_line(&mut line)? > 0 {
+    if input.take(1).read_to_end(&mut line)? > 0 {
         bail!("{}: nothing may follow # EOF; {} samples were added", line_number + 1, importer.done.added);
     }
     Ok(importer.done)
@@ -187,10 +212,41 @@ mod tests {
             ("a 1 1\n", "cut short"),
             ("a 1 1\n# EOF\nb 1 1\n", "nothing may follow"),
             ("a 1 1\n\n# EOF\n", "2:1"),
+            ("", "1: the file is cut short"),
         ] {
             let error = format!("{:#}", imported(text).expect_err(text));
             assert!(error.contains(expected), "{error}");
         }
+        let error =
+            import(&store(), &mut b"a 1 1\na{x=\"\xff\"} 1 2\n# EOF\n".as_slice()).expect_err("no text");
+        assert_eq!(error.to_string(), "2: the line is not UTF-8; 0 samples were added");
         assert_eq!(imported("a 1 2\na 1 1\na 3 2\n# EOF\n").expect("imported").0.out_of_order, 1);
+    }
+    #[test]
+    fn samples_that_are_refused_are_told() {
+        let (done, _) = imported("a 1 2\na 1 1\na 3 2\na 1 2\n# EOF\n").expect("imported");
+        assert_eq!(
+            refused(&done).as_deref(),
+            Some(
+                "2 of 4 samples were refused: 1 older than the newest of their series, 1 with another value at an instant \
+                 that is there, 0 over the limit of series"
+            )
+        );
+        let (done, _) = imported("a 1 1\na 1 1\n# EOF\n").expect("imported");
+        assert_eq!((done.repeated, refused(&done)), (1, None));
+    }
+
+    #[test]
+    fn an_import_that_is_not_whole_fails() {
+        let dir = tempfile::tempdir().expect("made");
+        let file = dir.path().join("h.om");
+        for (text, expected) in
+            [("a 1 1\na 1 2\n# EOF\n", ExitCode::SUCCESS), ("a 1 4\na 1 3\n# EOF\n", ExitCode::FAILURE)]
+        {
+            std::fs::write(&file, text).expect("written");
+            // An exit code can only be compared as it is shown.
+            let code = run(&store(), Some(&file)).expect("read");
+            assert_eq!(format!("{code:?}"), format!("{expected:?}"), "{text}");
+        }
     }
 }

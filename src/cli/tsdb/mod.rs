@@ -12,7 +12,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
-use super::{Outcome, print};
+use super::{Outcome, complain, print};
 use crate::model::{Matcher, Queryable as _, SelectAny, Timestamp};
 use crate::promql::parse_selector;
 use crate::store::{EncryptionKey, Store, StoreConfig, StoreStats};
@@ -29,7 +29,8 @@ pub(super) fn command() -> Command {
     let import = Command::new("import")
         .about("Add the samples of an OpenMetrics file, each with a timestamp, in time order for each series")
         .after_help(
-            "The file is read piece by piece. Samples older than the newest of their series are refused.",
+            "The file is read piece by piece. Samples older than the newest of their series are refused. \
+             Exit status: 1 if any was.",
         );
     Command::new("tsdb")
         .about("Look into a store's folder while no outrigger runs on it")
@@ -144,10 +145,11 @@ fn opened(matches: &ArgMatches) -> anyhow::Result<Store> {
         encryption_key,
         ..StoreConfig::default()
     };
-    Ok(Store::open(config, Timestamp::from_millis(0))?)
+    // Its words hold those of the error behind it.
+    Store::open(config, Timestamp::from_millis(0)).map_err(|error| anyhow::anyhow!("{error}"))
 }
 
-/// The samples of an OpenMetrics file, in memory.
+/// The samples of an OpenMetrics file, in memory. Those that have no place there are told.
 ///
 /// # Errors
 /// The file cannot be read, or is wrong.
@@ -157,7 +159,11 @@ pub(super) fn from_openmetrics(path: &Path) -> anyhow::Result<Store> {
         StoreConfig { retention: Duration::MAX, retention_selected: Duration::MAX, ..StoreConfig::default() };
     let store = Store::open(config, Timestamp::from_millis(0))?;
     let file = fs::File::open(path).with_context(|| path.display().to_string())?;
-    import::import(&store, &mut BufReader::new(file)).with_context(|| path.display().to_string())?;
+    let done =
+        import::import(&store, &mut BufReader::new(file)).with_context(|| path.display().to_string())?;
+    if let Some(refused) = import::refused(&done) {
+        complain(&format!("{}: warning: {refused}", path.display()));
+    }
     Ok(store)
 }
 
@@ -224,6 +230,15 @@ fn numbers(stats: &StoreStats) -> anyhow::Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn why_a_store_cannot_be_opened_is_said_once() {
+        let file = tempfile::NamedTempFile::new().expect("made");
+        let args = [std::ffi::OsStr::new("tsdb"), "import".as_ref(), file.path().as_os_str()];
+        let matches = command().try_get_matches_from(args).expect("understood");
+        let error = opened(matches.subcommand().expect("import").1).err().expect("a file is no folder");
+        assert_eq!(format!("{error:#}").matches("os error").count(), 1, "{error:#}");
+    }
 
     #[test]
     fn instants_are_seconds_or_rfc_3339() {
