@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::exclude::{Exclusion, WEEKDAYS, minute_of_day};
 use super::fields::part;
-use super::period::{Calendar, CalendarUnit, LONGEST_PERIOD, Period, SHORTEST_PERIOD, time_zone};
+use super::period::{Calendar, CalendarUnit, Period, check_rolling, time_zone};
 use super::spec::{Absent, CompositeMethod, PolicyStep, Severity};
 use super::windows::BurnWindow;
 use crate::config::{Section, Value};
@@ -100,10 +100,7 @@ fn read_window(value: &Value<'_>) -> Option<Period> {
 /// A rolling period.
 pub(super) fn rolling(text: &str) -> Result<Period, String> {
     let length = text.parse::<PromDuration>().map_err(|error| error.to_string())?.get();
-    if !(SHORTEST_PERIOD..=LONGEST_PERIOD).contains(&length) || length.as_millis() % 300_000 != 0 {
-        return Err(format!("the period of an SLO lasts from 1d to 366d in whole 5 minutes, not {text}"));
-    }
-    Ok(Period::Rolling(length))
+    check_rolling(length).map(|()| Period::Rolling(length))
 }
 
 fn take_group_by(section: &mut Section<'_>) -> Vec<String> {

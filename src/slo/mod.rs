@@ -35,10 +35,10 @@ pub use exclude::Exclusion;
 pub use file::{FileOptions, SloFile, load_file, parse_file};
 pub use generate::{GenerateOptions, GeneratedGroup, GeneratedKind, GeneratedRule, generate};
 pub use ledger::{Answer, Ledger, LedgerError, Outcome};
-pub use period::{Calendar, CalendarUnit, LONGEST_PERIOD, Period, SHORTEST_PERIOD};
+pub use period::{Calendar, CalendarUnit, LONGEST_PERIOD, Period, SHORTEST_PERIOD, check_rolling};
 pub use query::{Counts, Query};
 pub use rule_yaml::{to_mimir, to_prometheus_rule, to_rule_file};
-pub use settings::{LoadedSlos, SloSettings, SloSource};
+pub use settings::{LoadedSlos, SloIds, SloSettings, SloSource};
 pub use simulate::{Outage, SimulatedAlert, SimulatedOutcome, Simulation, simulate};
 pub use slots::{ChunkError, Events, SlotSum, Slots};
 pub use spec::{

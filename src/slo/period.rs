@@ -178,6 +178,18 @@ impl Period {
     }
 }
 
+/// Whether a rolling period can be so long.
+///
+/// # Errors
+/// It cannot: the message.
+pub fn check_rolling(length: Duration) -> Result<(), String> {
+    if (SHORTEST_PERIOD..=LONGEST_PERIOD).contains(&length) && length.as_millis().is_multiple_of(300_000) {
+        return Ok(());
+    }
+    let length = PromDuration::new(length);
+    Err(format!("the period of an SLO lasts from 1d to 366d in whole 5 minutes, not {length}"))
+}
+
 /// A time zone by name.
 ///
 /// # Errors

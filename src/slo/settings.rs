@@ -9,11 +9,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::file::{FileOptions, load_file};
-use super::period::{LONGEST_PERIOD, SHORTEST_PERIOD};
+use super::period::check_rolling;
 use super::spec::Slo;
 use super::warning::Warning;
 use crate::config::{Section, files_of, read_file_patterns};
-use crate::model::PromDuration;
 
 /// Most objectives of all files: each has some 22 rules, 138 KB of slots for 30 days, and queries of its own.
 const MOST_SLOS: usize = 2_000;
@@ -64,10 +63,9 @@ impl SloSettings {
     pub fn load(&self) -> Result<LoadedSlos, Vec<String>> {
         let paths = files_of(&self.files).map_err(|error| vec![format!("slo_files: {error}")])?;
         let (mut loaded, mut errors) = (LoadedSlos::default(), Vec::new());
-        let mut ids = BTreeMap::<String, String>::new();
-        if !(SHORTEST_PERIOD..=LONGEST_PERIOD).contains(&self.default_period) {
-            let [shortest, longest] = [SHORTEST_PERIOD, LONGEST_PERIOD].map(PromDuration::new);
-            errors.push(format!("slo.default_period: expected a duration from {shortest} to {longest}"));
+        let mut ids = SloIds::default();
+        if let Err(error) = check_rolling(self.default_period) {
+            errors.push(format!("slo.default_period: {error}"));
         }
         let options = FileOptions { default_period: self.default_period };
         for path in &paths {
@@ -80,14 +78,7 @@ impl SloSettings {
                 }
             };
             for slo in file.slos {
-                let place = format!("{name}:{}", slo.line);
-                match ids.get(&slo.id()) {
-                    Some(first) => {
-                        errors
-                            .push(format!("{place}: the id {:?} is used twice; first in {first}", slo.id()));
-                    }
-                    None => drop(ids.insert(slo.id(), place)),
-                }
+                errors.extend(ids.add(&name, &slo).err());
                 loaded.slos.push(SloSource { file: Arc::clone(&name), slo: Arc::new(slo) });
             }
             loaded.warnings.extend(file.warnings.into_iter().map(|warning| (Arc::clone(&name), warning)));
@@ -96,6 +87,25 @@ impl SloSettings {
             errors.push(format!("slo_files: {} SLOs, more than {MOST_SLOS}", loaded.slos.len()));
         }
         if errors.is_empty() { Ok(loaded) } else { Err(errors) }
+    }
+}
+
+/// The ids of several files, and where each is used first.
+#[derive(Debug, Default)]
+pub struct SloIds(BTreeMap<String, String>);
+
+impl SloIds {
+    /// Adds that of an objective of a file.
+    ///
+    /// # Errors
+    /// Another has it: the message, with both places.
+    pub fn add(&mut self, file: &str, slo: &Slo) -> Result<(), String> {
+        let place = format!("{file}:{}", slo.line);
+        if let Some(first) = self.0.get(&slo.id()) {
+            return Err(format!("{place}: the id {:?} is used twice; first in {first}", slo.id()));
+        }
+        self.0.insert(slo.id(), place);
+        Ok(())
     }
 }
 
