@@ -22,5 +22,6 @@ pub mod scorecard;
 pub mod scrape;
 pub mod slo;
 pub mod store;
+pub mod tasks;
 pub mod web;
 pub mod wire;

@@ -18,6 +18,7 @@ use crate::checks::Checks;
 use crate::collect::{Engine, Own};
 use crate::remote_write::RemoteWrites;
 use crate::scrape::TargetManager;
+use crate::tasks;
 use crate::web::Status;
 
 /// What a reload reads, compares with and changes.
@@ -70,8 +71,7 @@ impl Reloader {
                 if same { None } else { Some(settings.engine(own).map_err(|error| error.to_string())?) };
             Ok::<_, String>((settings, judges, engine))
         };
-        let (settings, judges, engine) =
-            tokio::task::spawn_blocking(work).await.map_err(|error| error.to_string())??;
+        let (settings, judges, engine) = tasks::blocking(work).await.map_err(|error| error.to_string())??;
         let waiting = waiting_for_restart(&self.current, &settings);
         if !waiting.is_empty() {
             warn!(settings = waiting.join(","), "These changes take effect at the next start only");
@@ -109,8 +109,7 @@ impl Reloader {
         let (applied, global, told) = (Arc::clone(&self.rules), scrape.global.clone(), notify.clone());
         let timing = rules.timing;
         // Waits for evaluations of groups that change.
-        let applied =
-            tokio::task::spawn_blocking(move || applied.apply(judges, &global, &told, timing)).await;
+        let applied = tasks::blocking(move || applied.apply(judges, &global, &told, timing)).await;
         if let Err(error) = applied.map_err(io::Error::other).flatten() {
             error!(%error, "Rules are not evaluated");
         }

@@ -24,6 +24,7 @@ use super::{BUILD, Invocation, SettingsError, clock, push};
 use crate::checks::{Checks, Kind};
 use crate::collect::{BuildError, Own, release_freed_memory, release_unused_text, share_arenas};
 use crate::scorecard::Scoreboard;
+use crate::tasks;
 use crate::web::{
     Drained, HttpMetrics, InheritedSockets, Readiness, ReloadHandle, ReloadRequests, Server, Status,
     WebConfig, WebError, WebState,
@@ -140,7 +141,7 @@ async fn serve(
     let file = invocation.config_file.as_ref().map(|path| path.display().to_string());
     info!(version = BUILD.version, revision = BUILD.revision, branch = BUILD.branch, "Starting Outrigger");
     let reading = settings.clone();
-    let judges = tokio::task::spawn_blocking(move || reading.judges()).await;
+    let judges = tasks::blocking(move || reading.judges()).await;
     let judges = judges.map_err(io::Error::other)?.map_err(SettingsError::from)?;
     judges.warn();
     info!(file = file.as_deref().unwrap_or("(built in)"), "Configuration loaded");
@@ -164,7 +165,7 @@ async fn serve(
     let pushes = push::open(&settings, &own).map_err(StartError::Pushes)?;
     let (opening, registering, gathering) = (settings.clone(), Arc::clone(&own), Arc::clone(&engine));
     // Opening reads what a kill left in the log.
-    let opened = tokio::task::spawn_blocking(move || History::open(&opening, &registering, gathering)).await;
+    let opened = tasks::blocking(move || History::open(&opening, &registering, gathering)).await;
     let mut history = opened.map_err(io::Error::other)??;
     let status = Status::default();
     status.config_loaded(&settings.shown_file, clock::now());
@@ -176,10 +177,10 @@ async fn serve(
     let (applied, global, told) =
         (Arc::clone(&rules), settings.scrape.global.clone(), settings.notify.clone());
     let timing = settings.rules.timing;
-    let applying = tokio::task::spawn_blocking(move || applied.apply(judges, &global, &told, timing));
+    let applying = tasks::blocking(move || applied.apply(judges, &global, &told, timing));
     applying.await.map_err(io::Error::other)??;
 
-    tokio::spawn(keep_score(rules.scoreboard()));
+    tasks::spawn(keep_score(rules.scoreboard()));
 
     let (reload_handle, reload_requests) = ReloadHandle::new();
     let ready = Readiness::default();
@@ -213,7 +214,7 @@ async fn serve(
         rules: Arc::clone(&rules),
         checks: checks.clone(),
     };
-    let reloading = tokio::spawn(reload_when_asked(reloader, hangup, reload_requests));
+    let reloading = tasks::spawn(reload_when_asked(reloader, hangup, reload_requests));
 
     let (stop, stopped) = oneshot::channel::<()>();
     let serving = tokio::spawn(server.serve(async {
@@ -258,7 +259,7 @@ async fn release_memory() {
             release_freed_memory();
             release_unused_text();
         };
-        let _ = tokio::task::spawn_blocking(release).await;
+        let _ = tasks::blocking(release).await;
         wait = wait.saturating_mul(4).min(RELEASE_INTERVAL);
     }
 }
@@ -270,14 +271,14 @@ async fn keep_score(scoreboard: Scoreboard) {
     loop {
         ticks.tick().await;
         let scoreboard = scoreboard.clone();
-        let _ = tokio::task::spawn_blocking(move || scoreboard.current(clock::now())).await;
+        let _ = tasks::blocking(move || scoreboard.current(clock::now())).await;
     }
 }
 
 /// Ends the rules, then who is told by them, then what they read and write.
 async fn close(rules: Arc<Rules>, history: History) {
     let notifier = rules.notifier();
-    let _ = tokio::task::spawn_blocking(move || rules.close()).await;
+    let _ = tasks::blocking(move || rules.close()).await;
     notifier.shutdown(Instant::now() + DELIVERY_PATIENCE).await;
     history.close().await;
 }

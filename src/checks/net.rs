@@ -17,6 +17,7 @@ use tokio_rustls::client::TlsStream;
 
 use crate::config::Section;
 use crate::http_client::{Tls, system_text, tls_text};
+use crate::tasks;
 
 /// Lookups at a time.
 static LOOKUPS: Semaphore = Semaphore::const_new(8);
@@ -132,8 +133,7 @@ where
     let name = tls.server_name(host).map_err(|error| error.to_string())?;
     let reading = Arc::clone(tls);
     // Reads files, now and then.
-    let config =
-        tokio::task::spawn_blocking(move || reading.config()).await.map_err(|error| error.to_string())?;
+    let config = tasks::blocking(move || reading.config()).await.map_err(|error| error.to_string())?;
     let config = config.map_err(|error| error.to_string())?;
     let stream = TlsConnector::from(config).connect(name, stream).await.map_err(|error| tls_text(&error))?;
     let (_, connection) = stream.get_ref();

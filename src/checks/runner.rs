@@ -20,6 +20,7 @@ use super::probe::{self, ProbeSettings};
 use super::sample::{self, Family, Sample, Samples};
 use super::settings::{ChecksSettings, MOST_CHECKS};
 use crate::model::{Batch, OncePerState, Timestamp};
+use crate::tasks;
 
 /// Endpoints that are asked at once.
 const TURNS: usize = 32;
@@ -185,7 +186,7 @@ impl Checks {
             known: Arc::clone(&known),
             busy: Arc::clone(&busy),
         };
-        let task = tokio::spawn(run.for_ever()).abort_handle();
+        let task = tasks::spawn(run.for_ever()).abort_handle();
         Running { check, known, busy, task }
     }
 

@@ -26,6 +26,7 @@ use super::proxy::{Proxies, percent_decoded};
 use super::redirect::next_url;
 use super::settings::{Auth, HttpClientSettings, ProxySettings};
 use super::tls::Tls;
+use crate::tasks;
 
 /// How long an idle connection is kept; Prometheus's.
 const IDLE: Duration = Duration::from_secs(300);
@@ -165,7 +166,7 @@ impl HttpClient {
         }
         let inner = Arc::clone(&self.0);
         let added = if reads_files(settings) {
-            let work = tokio::task::spawn_blocking(move || secret_headers(&inner.settings));
+            let work = tasks::blocking(move || secret_headers(&inner.settings));
             work.await.map_err(|error| HttpError::Request(error.to_string()))??
         } else {
             secret_headers(settings)?
@@ -343,7 +344,7 @@ impl Response {
         if coding != "gzip" {
             return Ok(body);
         }
-        let work = tokio::task::spawn_blocking(move || {
+        let work = tasks::blocking(move || {
             let mut unpacked = Vec::new();
             inflate(&body, limit_bytes.saturating_add(1), &mut unpacked).map(|()| unpacked)
         });

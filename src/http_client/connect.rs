@@ -26,6 +26,7 @@ use super::proxy::Proxies;
 use super::settings::ProxyUrl;
 use super::tls::Tls;
 use crate::config::Secret;
+use crate::tasks;
 
 /// Lookups at a time, over all clients: `getaddrinfo` may hang for as long as resolv.conf says.
 static LOOKUPS: Semaphore = Semaphore::const_new(4);
@@ -140,7 +141,7 @@ impl Ways {
         let name = self.tls.server_name(host)?;
         let tls = Arc::clone(&self.tls);
         // Reads files, now and then.
-        let config = tokio::task::spawn_blocking(move || tls.config()).await;
+        let config = tasks::blocking(move || tls.config()).await;
         let config = config.map_err(|error| ConnectError::Tls(error.to_string()))??;
         let handshake = TlsConnector::from(config).connect(name, stream).await;
         let stream = handshake.map_err(|error| ConnectError::Tls(tls_text(&error)))?;

@@ -13,6 +13,7 @@ use super::settings::RemoteSettings;
 use super::worker::{Clock, MetadataSource, Place, Shared, Worker, locked};
 use crate::model::{Labels, Timestamp};
 use crate::store::{Outbox, OutboxMark, StateOp, StateTable, Store, StoreError};
+use crate::tasks;
 
 /// Name of the state table with the receivers' places.
 const TABLE: &str = "remote_write";
@@ -97,7 +98,7 @@ impl RemoteWrites {
         drop(running);
         let mut follower = locked(&self.follower);
         if !remotes.is_empty() && follower.is_none() {
-            *follower = Some(tokio::spawn(follow(self.outbox.newest(), self.config.metrics.clone())));
+            *follower = Some(tasks::spawn(follow(self.outbox.newest(), self.config.metrics.clone())));
         }
     }
 
@@ -128,14 +129,14 @@ impl RemoteWrites {
         let metadata = remote
             .metadata
             .send
-            .then(|| tokio::spawn(shared.run_metadata(Arc::clone(&self.config.metadata))));
+            .then(|| tasks::spawn(shared.run_metadata(Arc::clone(&self.config.metadata))));
         Running {
             remote: Arc::clone(remote),
             external: external.clone(),
             metrics,
             place,
             stop,
-            worker: tokio::spawn(worker.run(predecessor)),
+            worker: tasks::spawn(worker.run(predecessor)),
             metadata,
         }
     }

@@ -26,6 +26,7 @@ use super::settings::RemoteSettings;
 use crate::http_client::HttpClient;
 use crate::model::{OncePerState, Timestamp};
 use crate::store::{OutboxMark, StateTable, StoreError};
+use crate::tasks;
 
 /// What tells the time.
 pub type Clock = fn() -> Timestamp;
@@ -249,7 +250,7 @@ impl Worker {
         let work = Arc::new(work);
         loop {
             let turn = Arc::clone(&work);
-            let why = match tokio::task::spawn_blocking(move || turn()).await {
+            let why = match tasks::blocking(move || turn()).await {
                 Ok(Ok(done)) => return Ok(done),
                 Ok(Err(error)) => error.to_string(),
                 Err(error) => error.to_string(),
@@ -382,7 +383,7 @@ impl Shared {
                 Some(bytes) => bytes,
                 None => {
                     let (remote, known) = (Arc::clone(&self.remote), self.known.load_full());
-                    let encoding = tokio::task::spawn_blocking(move || {
+                    let encoding = tasks::blocking(move || {
                         let bytes = batch.body(&remote, &known);
                         (batch, bytes)
                     });

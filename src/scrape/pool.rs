@@ -21,6 +21,7 @@ use super::snapshot::{PoolSnapshot, TargetMetadata, TargetSnapshot};
 use super::target::{Populated, Target, discovered, populate};
 use super::target_loop::{LoopContext, TargetLoop, TargetState};
 use crate::model::{ColdSort, Labels, OncePerState};
+use crate::tasks;
 
 /// Shortest time between two takeovers of what discovery found.
 const PACE: Duration = Duration::from_millis(500);
@@ -98,7 +99,7 @@ impl Pool {
         let inner = Arc::new(Inner { context, state: Mutex::new(state) });
         inner.sync();
         let (updates, received) = mpsc::channel(QUEUE);
-        let mut tasks = vec![tokio::spawn(take_updates(Arc::clone(&inner), received, room))];
+        let mut tasks = vec![tasks::spawn(take_updates(Arc::clone(&inner), received, room))];
         for (index, (source, known)) in job.discovery.iter().zip(known).enumerate() {
             let context = ProviderContext {
                 job: job.name.clone(),
@@ -394,7 +395,7 @@ impl Inner {
         let pipeline = TargetLoop::pipeline(&self.context, &target, &state);
         let looped = TargetLoop::new(self.context.clone(), Arc::clone(&target), state.clone());
         let (stop, stopped) = watch::channel(false);
-        Running { target, state, stop, task: tokio::spawn(looped.run(pipeline, stopped)), own: true }
+        Running { target, state, stop, task: tasks::spawn(looped.run(pipeline, stopped)), own: true }
     }
 
     /// A target that was found again: its loop goes on, or another one does with what it knew.
@@ -407,7 +408,7 @@ impl Inner {
         running.stop.send_replace(true);
         let (stop, stopped) = watch::channel(false);
         let (context, state) = (self.context.clone(), running.state.clone());
-        let task = tokio::spawn({
+        let task = tasks::spawn({
             let target = Arc::clone(&target);
             async move {
                 let left = running.task.await.ok().flatten();
@@ -426,12 +427,12 @@ impl Inner {
         self.context.shared.room.send_replace(());
         running.stop.send_replace(true);
         let (context, interval, target) = (self.context.clone(), running.target.interval, key.clone());
-        let task = tokio::spawn(async move {
+        let task = tasks::spawn(async move {
             // An append in progress comes first.
             let _ = running.task.await;
             tokio::time::sleep(interval).await;
             let at = (context.clock)();
-            let ended = tokio::task::spawn_blocking(move || context.sink.end(&target, at));
+            let ended = tasks::blocking(move || context.sink.end(&target, at));
             let _ = ended.await;
         });
         if let Some(before) = state.ending.insert(key, task.abort_handle()) {

@@ -20,6 +20,7 @@ use super::settings::JobSettings;
 use super::sink::Sink;
 use super::target::Target;
 use crate::model::{OncePerState, Timestamp};
+use crate::tasks;
 
 /// What tells the time.
 pub type Clock = fn() -> Timestamp;
@@ -166,7 +167,7 @@ impl TargetLoop {
             let appended = append(&context, &target, &state, &mut pipeline, fetched, at, begun);
             (pipeline, appended)
         };
-        match tokio::task::spawn_blocking(work).await {
+        match tasks::blocking(work).await {
             Ok((pipeline, appended)) => {
                 self.count(&appended);
                 Some(pipeline)

@@ -11,6 +11,7 @@ use std::str::FromStr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::tasks;
 use axum::http::HeaderMap;
 use axum::http::header::AUTHORIZATION;
 use base64::Engine as _;
@@ -120,7 +121,7 @@ impl Authenticator {
             return verdict;
         }
         let hash = Arc::clone(hash);
-        let work = tokio::task::spawn_blocking(move || {
+        let work = tasks::blocking(move || {
             let matches = bcrypt::verify(&password, &hash).unwrap_or(false);
             // Held until here, also when the client has left: one hash at a time.
             drop(turn);

@@ -25,6 +25,7 @@ use super::config_file::Protection;
 use super::pages::text;
 use super::{HttpMetrics, WebError};
 use crate::config::WatchedFiles;
+use crate::tasks;
 
 /// How long a connection or a request waits for the file to be looked at.
 const LOOK_TIMEOUT: Duration = Duration::from_secs(1);
@@ -81,7 +82,7 @@ impl Gate {
             && watch.looked.elapsed() >= file.interval
         {
             let in_force = Arc::clone(&self.in_force);
-            let look = tokio::task::spawn_blocking(move || watch.look(&in_force));
+            let look = tasks::blocking(move || watch.look(&in_force));
             // On a timeout it goes on, holding the lock: one thread at most is stuck.
             let _ = tokio::time::timeout(LOOK_TIMEOUT, look).await;
         }

@@ -26,6 +26,7 @@ use super::pages::{method_not_allowed, text};
 use crate::expose::{DecompressError, decompress};
 use crate::model::{PromDuration, Timestamp};
 use crate::scrape::push::{Grouping, Push, PushError, PushFormat, PushGateway, PushMode};
+use crate::tasks;
 
 /// Pushes whose bodies are in memory at once; others wait as long as a body may take.
 const MOST_AT_ONCE: usize = 8;
@@ -92,7 +93,7 @@ async fn change(State(pushes): State<Arc<Pushes>>, request: Request) -> Response
         return cleaned(&head.uri);
     }
     // It is not dropped with the connection: a push is taken whole.
-    let work = tokio::task::spawn_blocking(move || {
+    let work = tasks::blocking(move || {
         let response = pushes.change(&head.method, &head.uri, &head.headers, &body);
         drop(turn);
         response
@@ -196,7 +197,7 @@ fn cleaned(uri: &Uri) -> Response {
 }
 
 async fn groups(State(pushes): State<Arc<Pushes>>) -> Response {
-    let work = tokio::task::spawn_blocking(move || {
+    let work = tasks::blocking(move || {
         let data = pushes.api.gateway.groups((pushes.now)());
         json!({ "status": "success", "data": data }).to_string()
     });
@@ -226,7 +227,7 @@ async fn wipe(State(pushes): State<Arc<Pushes>>, request: Request) -> Response {
     if is_foreign(&head.headers, &head.uri, &pushes.external_url) {
         return origin::refused();
     }
-    let work = tokio::task::spawn_blocking(move || pushes.api.gateway.wipe());
+    let work = tasks::blocking(move || pushes.api.gateway.wipe());
     work.await.map_or(StatusCode::INTERNAL_SERVER_ERROR, |()| StatusCode::ACCEPTED).into_response()
 }
 

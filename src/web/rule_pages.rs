@@ -24,6 +24,7 @@ use super::pages::{document, escaped, html, method_not_allowed, text};
 use crate::model::{ColdSort, Labels, PromDuration, Timestamp, fingerprint};
 use crate::promql::{QueryOptions, Value, parse};
 use crate::rules::{Acknowledgement, Alert, AlertChoice, AlertState, Group, Rule};
+use crate::tasks;
 
 /// Most alerts, rules and series of a page.
 const MOST_ROWS: usize = 1_000;
@@ -68,7 +69,7 @@ async fn page(
     let Ok(turn) = Arc::clone(&api.turns).acquire_owned().await else {
         return text(StatusCode::SERVICE_UNAVAILABLE, "the program is stopping\n");
     };
-    let work = tokio::task::spawn_blocking(move || {
+    let work = tasks::blocking(move || {
         let _turn = turn;
         let mut out = String::new();
         body(&api, &mut out);
@@ -316,7 +317,7 @@ async fn acknowledge(State(api): State<Arc<Api>>, request: Request) -> Response 
         // That it has been resolved meanwhile shows on the page.
         api.rules.acknowledge(&choice, given.as_ref())
     };
-    match tokio::task::spawn_blocking(work).await {
+    match tasks::blocking(work).await {
         Ok(Ok(_)) => {
             let back = [(header::LOCATION, HeaderValue::from_static("../alerts"))];
             (StatusCode::SEE_OTHER, back, Body::empty()).into_response()

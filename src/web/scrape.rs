@@ -27,6 +27,7 @@ use crate::collect::{Engine, Selection, specs};
 use crate::expose::{self, Compressor, ContentEncoding, Format, Template};
 use crate::model::{Batch, Kind, Snapshot, Timestamp};
 use crate::scrape::push::PushGateway;
+use crate::tasks;
 
 /// Prometheus says here how long it will wait, in seconds.
 const TIMEOUT_HEADER: HeaderName = HeaderName::from_static("x-prometheus-scrape-timeout-seconds");
@@ -120,7 +121,7 @@ async fn scrape(
     // Who names collectors wants those and nothing else.
     let pushed = scrapes.pushed.clone().filter(|_| matches!(selection, Selection::All));
     // A task of its own: were it dropped with the connection, the pass would be cut for all.
-    let work = tokio::spawn(async move {
+    let work = tasks::spawn(async move {
         let snapshot = engine.gather(now(), &selection, budget.saturating_sub(begun.elapsed())).await;
         let snapshot = match pushed.filter(|pushed| !pushed.is_empty()) {
             Some(pushed) => with_pushed(snapshot, pushed, now()).await?,
@@ -155,7 +156,7 @@ async fn with_pushed(
     pushed: Arc<PushGateway>,
     now: Timestamp,
 ) -> Result<Arc<Snapshot>, String> {
-    let work = tokio::task::spawn_blocking(move || {
+    let work = tasks::blocking(move || {
         let mut batch = Batch::new();
         let own: HashMap<&str, Kind> = snapshot.families().map(|f| (f.name(), f.kind())).collect();
         pushed.expose(now, |name, kind| own.get(name).is_none_or(|own| *own == kind), &mut batch);
@@ -270,7 +271,7 @@ impl EncodedBodies {
                 return self.encode(snapshot, format, encoding).map_err(|e| e.to_string());
             }
             let (snapshot, bodies) = (Arc::clone(snapshot), Arc::clone(&self));
-            let work = tokio::task::spawn_blocking(move || bodies.encode(&snapshot, format, encoding));
+            let work = tasks::blocking(move || bodies.encode(&snapshot, format, encoding));
             work.await.map_err(|e| e.to_string())?.map_err(|e| e.to_string())
         };
         cell.get_or_try_init(encode).await.cloned()

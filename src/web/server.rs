@@ -26,6 +26,7 @@ use super::listen::{BoundAddress, Listener, Stream};
 use super::watched_stream::WatchedStream;
 use super::{HttpMetrics, InheritedSockets, Limits, WebConfig, WebError, WebState, pages};
 use crate::config::WatchedFiles;
+use crate::tasks;
 
 /// How long accepting pauses when the machine is out of descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -108,7 +109,7 @@ impl Server {
         let (stop, stopped) = watch::channel(false);
         for (listener, address) in self.listeners.into_iter().zip(self.addresses) {
             info!(%address, tls = self.shared.gate.asks_for_tls(), "Listening on");
-            tokio::spawn(accept(listener, Arc::clone(&self.shared), stopped.clone()));
+            tasks::spawn(accept(listener, Arc::clone(&self.shared), stopped.clone()));
         }
         drop(stopped);
         shutdown.await;
@@ -130,7 +131,7 @@ pub fn check_config_file(path: &Path) -> Result<(), WebError> {
 async fn open_gate(config: &WebConfig, state: &WebState) -> Result<Gate, WebError> {
     let (file, interval) = (config.config_file.clone(), config.config_file_interval);
     let metrics = state.metrics.clone();
-    let opening = tokio::task::spawn_blocking(move || Gate::open(file, interval, metrics));
+    let opening = tasks::blocking(move || Gate::open(file, interval, metrics));
     opening.await.map_err(|_| WebError::Stopping)?
 }
 
@@ -201,7 +202,7 @@ impl Shared {
         };
         let shared = Arc::clone(self);
         let stop = stop.clone();
-        tokio::spawn(async move {
+        tasks::spawn(async move {
             let open = shared.metrics.connection_opened();
             let end = shared.serve_connection(stream, &slot.activity, stop).await;
             debug!(reason = end.as_str(), "Connection ended");

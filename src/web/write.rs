@@ -29,6 +29,7 @@ use crate::model::{Row, Timestamp};
 use crate::remote_write::Protocol;
 use crate::remote_write::receive::{ReceiveError, Received, check_coding, protocol_of, receive};
 use crate::store::{Appended, Store, StoreError};
+use crate::tasks;
 
 /// Requests whose bodies are in memory at once; others wait as long as a body may take.
 const MOST_AT_ONCE: usize = 4;
@@ -135,7 +136,7 @@ async fn write(State(writes): State<Arc<Writes>>, request: Request) -> Response 
         return origin::refused();
     }
     // It is not dropped with the connection: a request is taken whole.
-    let work = tokio::task::spawn_blocking(move || {
+    let work = tasks::blocking(move || {
         let response = api.write(&head.headers, &body, (writes.now)());
         drop(turn);
         response

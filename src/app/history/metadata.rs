@@ -10,6 +10,7 @@ use crate::collect::{Engine, Selection};
 use crate::model::ColdSort;
 use crate::remote_write::{Metadata, MetadataMap, MetadataSource};
 use crate::scrape::TargetManager;
+use crate::tasks;
 
 /// How long the machine's own metrics may take to be gathered for their metadata.
 const GATHER_BUDGET: Duration = Duration::from_secs(5);
@@ -33,7 +34,7 @@ pub(super) fn source(targets: Arc<TargetManager>, engine: Arc<ArcSwap<Engine>>) 
                 })
                 .collect();
             drop(snapshot);
-            let all = tokio::task::spawn_blocking(move || merged(own, &targets)).await;
+            let all = tasks::blocking(move || merged(own, &targets)).await;
             all.unwrap_or_default()
         })
     })

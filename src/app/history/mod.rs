@@ -31,6 +31,7 @@ use crate::remote_write::{RemoteWriteMetrics, RemoteWrites, RemoteWritesConfig};
 use crate::scrape::push::PushGateway;
 use crate::scrape::{GlobalSettings, ScrapeMetrics, TargetManager};
 use crate::store::{EncryptionKey, Store, StoreConfig, StoreError};
+use crate::tasks;
 use crate::web::{Api, Facts, Forms, ListenAddress, Status, WriteApi, WriteMetrics};
 
 /// How often what is old is sealed or deleted.
@@ -172,7 +173,7 @@ impl History {
         self.remotes.apply(&settings.remote_write, &settings.scrape.global.external_labels);
         self.targets.apply(&settings.scrape);
         if let Some(pushes) = pushes {
-            let task = tokio::spawn(passes::run_pushes(
+            let task = tasks::spawn(passes::run_pushes(
                 pushes,
                 self.writer.clone(),
                 settings.collect.history_interval,
@@ -184,18 +185,18 @@ impl History {
             let instance = collect.instance.clone().unwrap_or_else(hostname);
             let pass =
                 PassSettings { interval: collect.history_interval, job: collect.job.clone(), instance };
-            let passes = tokio::spawn(passes::run(engine, self.writer.clone(), pass));
+            let passes = tasks::spawn(passes::run(engine, self.writer.clone(), pass));
             self.tasks.push(passes.abort_handle());
         }
         let (writer, remotes) = (self.writer.clone(), Arc::clone(&self.remotes));
-        let maintenance = tokio::spawn(async move {
+        let maintenance = tasks::spawn(async move {
             let mut ticks = tokio::time::interval(MAINTENANCE_INTERVAL);
             loop {
                 ticks.tick().await;
                 writer.maintain();
                 let remotes = Arc::clone(&remotes);
                 // The store says itself, once, when it cannot be written; the next turn tries again.
-                let _ = tokio::task::spawn_blocking(move || remotes.maintain(clock::now())).await;
+                let _ = tasks::blocking(move || remotes.maintain(clock::now())).await;
             }
         });
         self.tasks.push(maintenance.abort_handle());
@@ -280,7 +281,7 @@ impl History {
         targets.shutdown().await;
         remotes.shutdown().await;
         writer.close();
-        let _ = tokio::task::spawn_blocking(move || thread.join()).await;
+        let _ = tasks::blocking(move || thread.join()).await;
     }
 }
 

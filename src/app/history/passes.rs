@@ -16,6 +16,7 @@ use crate::app::clock;
 use crate::collect::{Engine, Selection};
 use crate::model::{Labels, METRIC_NAME, Row, SampleView, Snapshot};
 use crate::scrape::push::PushGateway;
+use crate::tasks;
 
 /// Name of the source in the store.
 const SOURCE: &str = "collect";
@@ -57,7 +58,7 @@ pub(super) async fn run_pushes(pushes: Arc<PushGateway>, writer: Writer, interva
         let now = clock::now();
         // It may write what has expired, or wait for a push that is being written.
         let gateway = Arc::clone(&pushes);
-        let Ok(rows) = tokio::task::spawn_blocking(move || gateway.rows(now)).await else { continue };
+        let Ok(rows) = tasks::blocking(move || gateway.rows(now)).await else { continue };
         let has_some = !rows.is_empty();
         match has_some {
             true => writer.tick(&source, now, rows),

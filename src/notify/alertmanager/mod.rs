@@ -23,6 +23,7 @@ use crate::model::{Labels, LabelsBuilder, NameScheme, OutgoingAlert, RelabelRule
 use crate::scrape::{
     DiscoveredGroups, Discovery, Found as Discovered, TargetGroup, read_discovery, refuse_other_discovery,
 };
+use crate::tasks;
 
 /// Most Alertmanagers of one set.
 const MOST_ALERTMANAGERS: usize = 64;
@@ -96,7 +97,7 @@ impl Set {
             context: context.clone(),
         };
         follower.follow(&groups);
-        let task = tokio::spawn(follower.run(groups));
+        let task = tasks::spawn(follower.run(groups));
         Self { settings, state, task }
     }
 

@@ -22,6 +22,7 @@ use crate::model::{OncePerState, OutgoingAlert};
 use crate::notify::context::{Context, Pauses};
 use crate::notify::json::{object, rfc3339};
 use crate::notify::metrics::{NotifyMetrics, ToAlertmanager};
+use crate::tasks;
 
 /// Most alerts that wait (Prometheus's `--alerting.notification-queue-capacity`).
 pub(in crate::notify) const CAPACITY: usize = 10_000;
@@ -67,7 +68,7 @@ impl Sender {
             waiting: watch::Sender::new(0),
             metrics,
         });
-        let task = tokio::spawn(run(Arc::clone(&shared), uri, client, timeout, context.pauses));
+        let task = tasks::spawn(run(Arc::clone(&shared), uri, client, timeout, context.pauses));
         Self { shared, task }
     }
 

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use super::parse_url;
 use crate::config::Secret;
 use crate::http_client::{HttpClient, HttpError};
+use crate::tasks;
 
 /// Why a notification was not taken.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,7 +44,7 @@ pub(super) async fn deliver(
     let passing = |error: String| Failure::Passing { error, reason: "other" };
     // May be a file.
     let secret = url.clone();
-    let read = tokio::task::spawn_blocking(move || secret.reveal()).await;
+    let read = tasks::blocking(move || secret.reveal()).await;
     let text = read.map_err(|e| passing(e.to_string()))?.map_err(|e| passing(e.to_string()))?;
     let uri = parse_url(&text).map_err(passing)?;
     let mut headers = HeaderMap::new();

@@ -26,6 +26,7 @@ use crate::notify::json::object;
 
 use crate::notify::metrics::{Failed, ToReceiver};
 use crate::store::{StateOp, StateTable, Store, StoreError};
+use crate::tasks;
 
 /// Hand-overs that wait for the grouping; each is what one evaluation of a rule group gave.
 const WAITING: usize = 1_024;
@@ -87,8 +88,8 @@ impl Webhook {
         };
         let groups = Groups::new(settings.grouping.clone(), pace, told);
         let (alerts, received) = mpsc::channel(WAITING);
-        let grouping = tokio::spawn(group(Arc::clone(&shared), groups, received));
-        let paying = tokio::spawn(pay(Arc::clone(&shared)));
+        let grouping = tasks::spawn(group(Arc::clone(&shared), groups, received));
+        let paying = tasks::spawn(pay(Arc::clone(&shared)));
         Self { settings, alerts: Some(alerts), shared, grouping, paying }
     }
 
@@ -287,7 +288,7 @@ async fn group(
         shared.context.metrics.get().groups.get_or_create(&shared.receiver).set(known);
         if !flushed.is_empty() {
             let writer = Arc::clone(&shared);
-            let _ = tokio::task::spawn_blocking(move || writer.owe(&flushed, at)).await;
+            let _ = tasks::blocking(move || writer.owe(&flushed, at)).await;
         }
         if last {
             return;
@@ -330,7 +331,7 @@ async fn pay(shared: Arc<Shared>) {
             None => pause = pauses.first,
         }
         let writer = Arc::clone(&shared);
-        let _ = tokio::task::spawn_blocking(move || writer.paid(number)).await;
+        let _ = tasks::blocking(move || writer.paid(number)).await;
     }
 }
 

@@ -18,6 +18,7 @@ use crate::config::{Document, Environment, Limits, WatchedFiles};
 use crate::model::{Labels, LabelsBuilder};
 use crate::scrape::metrics::ScrapeMetrics;
 use crate::scrape::settings::{FileSettings, TargetGroup, read_group};
+use crate::tasks;
 
 /// How often files are looked at.
 const LOOK: Duration = Duration::from_secs(3);
@@ -67,7 +68,7 @@ impl FileProvider {
             self.read_all = Some(Instant::now());
         }
         let (settings, files) = (self.settings.clone(), std::mem::take(&mut self.files));
-        let looked = tokio::task::spawn_blocking(move || look(&settings, files, due)).await;
+        let looked = tasks::blocking(move || look(&settings, files, due)).await;
         let Ok(looked) = looked else {
             return Outcome { groups: None, error: Some("reading files of targets failed".to_owned()) };
         };

@@ -23,6 +23,7 @@ pub use self::sources::{DiscoveredGroups, Found};
 use super::metrics::{Refreshed, ScrapeMetrics};
 use super::settings::{Discovery, TargetGroup};
 use crate::model::OncePerState;
+use crate::tasks;
 
 /// What a source found.
 #[derive(Debug)]
@@ -81,7 +82,7 @@ pub(super) fn run_provider(
         Discovery::Dns(settings) => Provider::Dns(DnsProvider::new(settings, known, metrics)),
         Discovery::Docker(settings) => Provider::Docker(DockerProvider::new(settings)),
     };
-    Some(tokio::spawn(refresh(provider, context)))
+    Some(tasks::spawn(refresh(provider, context)))
 }
 
 impl Provider {

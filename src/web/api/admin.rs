@@ -15,6 +15,7 @@ use super::Api;
 use super::params::{Params, invalid};
 use super::reply::{Failure, FailureKind, success};
 use crate::model::Timestamp;
+use crate::tasks;
 use crate::web::origin::{self, is_foreign};
 
 /// `POST|PUT /api/v1/admin/tsdb/delete_series`
@@ -32,7 +33,7 @@ pub(super) async fn delete_series(State(api): State<Arc<Api>>, request: Request<
         let sets = params.matcher_sets().map_err(|why| invalid("match[]", &why))?;
         api.store.delete_series(&sets, from, to).map_err(|error| Failure::of_store(&error))
     };
-    match tokio::task::spawn_blocking(work).await {
+    match tasks::blocking(work).await {
         Ok(Ok(_)) => StatusCode::NO_CONTENT.into_response(),
         Ok(Err(failure)) => failure.into_response(),
         Err(error) => Failure::internal(error.to_string()).into_response(),
@@ -58,7 +59,7 @@ pub(super) async fn snapshot(State(api): State<Arc<Api>>, request: Request<Body>
     };
     let name = snapshot_name((api.now)(), RandomState::new().hash_one(0_u8));
     let folder = path.join("snapshots").join(&name);
-    match tokio::task::spawn_blocking(move || api.store.snapshot(&folder)).await {
+    match tasks::blocking(move || api.store.snapshot(&folder)).await {
         Ok(Ok(_)) => success(&json!({ "name": name })),
         Ok(Err(error)) => Failure::of_store(&error).into_response(),
         Err(error) => Failure::internal(error.to_string()).into_response(),

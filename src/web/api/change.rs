@@ -10,6 +10,7 @@ use bytes::Bytes;
 
 use super::Api;
 use super::reply::{Failure, FailureKind};
+use crate::tasks;
 use crate::web::body::{self, BodyLimits};
 use crate::web::origin::{self, is_foreign};
 
@@ -48,7 +49,7 @@ async fn own_body(api: &Api, request: Request<Body>) -> Result<(Parts, Bytes), R
 
 /// Changes something on a blocking thread, and goes on when the client leaves.
 pub(super) async fn work(work: impl FnOnce() -> Result<Response, Failure> + Send + 'static) -> Response {
-    match tokio::task::spawn_blocking(work).await {
+    match tasks::blocking(work).await {
         Ok(Ok(response)) => response.into_response(),
         Ok(Err(failure)) => failure.into_response(),
         Err(error) => Failure::internal(error.to_string()).into_response(),

@@ -19,6 +19,7 @@ use crate::model::{
     Batch, Kind, Labels, METRIC_NAME, Matcher, QueryableError, Segment, Select, SelectedSeries, Snapshot,
     Suffix, Timestamp, is_stale,
 };
+use crate::tasks;
 use crate::web::pages::text;
 
 /// `GET /federate`
@@ -34,7 +35,7 @@ pub(super) async fn federate(State(api): State<Arc<Api>>, request: Request<Body>
         Ok(turn) => turn,
         Err(failure) => return text(StatusCode::SERVICE_UNAVAILABLE, failure.message),
     };
-    let work = tokio::task::spawn_blocking(move || {
+    let work = tasks::blocking(move || {
         let _turn = turn;
         let sets = params.matcher_sets().map_err(Failure::bad_data)?;
         let failed = |error: QueryableError| Failure::internal(error.to_string());

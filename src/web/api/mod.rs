@@ -57,6 +57,7 @@ use crate::scorecard::Scoreboard;
 use crate::scrape::TargetManager;
 use crate::slo::Books;
 use crate::store::Store;
+use crate::tasks;
 use crate::web::pages::not_found;
 
 /// What the API shows and asks.
@@ -185,6 +186,14 @@ async fn respond<F>(api: &Arc<Api>, request: Request<Body>, compute: F) -> Respo
 where
     F: FnOnce(&Api, &Params) -> Result<(Remarks, WriteData), Failure> + Send + 'static,
 {
+    respond_to(api, request, Box::new(compute)).await
+}
+
+/// What an answer is computed by.
+type Compute = Box<dyn FnOnce(&Api, &Params) -> Result<(Remarks, WriteData), Failure> + Send>;
+
+/// Of one type, so that it is in the binary once and not for each kind of answer.
+async fn respond_to(api: &Arc<Api>, request: Request<Body>, compute: Compute) -> Response {
     let encoding = accepted_encoding(request.headers());
     let params = match Params::read(request, &api.forms).await {
         Ok(params) => params,
@@ -196,7 +205,7 @@ where
     };
     let (head, response) = oneshot::channel();
     let api = Arc::clone(api);
-    tokio::task::spawn_blocking(move || {
+    tasks::blocking(move || {
         let _turn = turn;
         match compute(&api, &params) {
             Ok((remarks, write)) => reply::stream_success(head, encoding, &remarks, write),

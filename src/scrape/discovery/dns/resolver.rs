@@ -15,6 +15,7 @@ use tokio::time::timeout;
 use crate::config::read_bounded;
 use crate::model::ByteSize;
 use crate::scrape::settings::DnsRecord;
+use crate::tasks;
 use crate::wire::dns::{Answer, Record, question, random_id, read_answer};
 
 const RESOLV_CONF: &str = "/etc/resolv.conf";
@@ -46,7 +47,7 @@ impl Resolver {
     /// What the system says now.
     pub(super) async fn from_system() -> Self {
         let read = || read_bounded(Path::new(RESOLV_CONF), ByteSize::new(64 << 10)).unwrap_or_default();
-        let bytes = tokio::task::spawn_blocking(read).await.unwrap_or_default();
+        let bytes = tasks::blocking(read).await.unwrap_or_default();
         Self::parse(&String::from_utf8_lossy(&bytes))
     }
 
