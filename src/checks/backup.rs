@@ -3,8 +3,8 @@
 //! The newest file that is no longer being written counts: one changed within `settle` is not looked at. Invariant:
 //! directories are listed, files looked at, none is opened.
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::fs::Metadata;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -12,10 +12,10 @@ use super::paths::{self, SearchError};
 use super::sample::{Family, Sample, Samples};
 use super::settings::{check_name, positive, read_named};
 use crate::config::Section;
-use crate::model::Timestamp;
+use crate::model::{ColdSort, Timestamp};
 
-/// Newest files whose sizes are compared.
-const COMPARED: usize = 31;
+/// Backups before the newest whose sizes it is compared with.
+const COMPARED: usize = 30;
 
 /// A job whose backups are watched.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,8 +55,8 @@ impl BackupSettings {
             Some(path)
         });
         let exclude = section.take_strings("exclude").unwrap_or_default();
-        if let Some(wrong) = exclude.iter().find(|pattern| glob::Pattern::new(pattern).is_err()) {
-            section.error("exclude", format!("{wrong:?} is not a pattern of a name"));
+        if let Some(why) = exclude.iter().find_map(|pattern| paths::check_name(pattern).err()) {
+            section.error("exclude", why);
         }
         let period = positive(section, "period");
         let settle = section.take_duration("settle").unwrap_or(Duration::from_secs(60));
@@ -117,20 +117,13 @@ pub(super) static FAMILIES: &[Family] = &[
     Family::gauge(READABLE, "Whether the place of the backups could be read."),
 ];
 
-/// A file as it was found: newest first in comparisons.
+/// A file as it was found, whatever name it was found under.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Found {
     modified_millis: i64,
     size_bytes: u64,
-}
-
-#[derive(Debug, Default)]
-struct Listing {
-    /// The newest ones, oldest on top.
-    newest: BinaryHeap<Reverse<Found>>,
-    files: u64,
-    bytes: u64,
-    unfinished: u64,
+    device: u64,
+    inode: u64,
 }
 
 /// Looks once. What could not be read is in the samples; the text says why.
@@ -140,19 +133,14 @@ pub(super) fn look(settings: &BackupSettings, now: Timestamp) -> (Vec<Sample>, R
     if let Some(period) = settings.restore_period {
         samples.add(RESTORE_PERIOD, period.as_secs_f64());
     }
-    if let Some(at) = settings.restore_path.as_deref().and_then(modified_millis) {
-        samples.add(RESTORE, seconds(at));
+    let restored = settings.restore_path.as_deref().map_or(Ok(None), metadata);
+    if let Ok(Some(restored)) = &restored {
+        samples.add(RESTORE, seconds(modified_millis(restored)));
     }
-    let listed = list(settings, now);
+    let listed = list(settings);
     samples.add(READABLE, f64::from(u8::from(listed.is_ok())));
-    let result = match listed {
-        Ok(listing) => {
-            write(listing, &mut samples);
-            Ok(())
-        }
-        Err(error) => Err(error.to_string()),
-    };
-    (samples.finish(), result)
+    let listed = listed.map(|files| write(settings, files, now, &mut samples));
+    (samples.finish(), listed.and(restored.map(|_| ())).map_err(|error| error.to_string()))
 }
 
 /// Of a job that could not be looked at in time: what is known without looking.
@@ -173,50 +161,65 @@ pub(super) fn still_known(new: Vec<Sample>, before: &[Sample]) -> Vec<Sample> {
     new.into_iter().chain(missing).collect()
 }
 
-fn list(settings: &BackupSettings, now: Timestamp) -> Result<Listing, SearchError> {
+/// The files, newest first, each once: a link to the newest is not one before it.
+fn list(settings: &BackupSettings) -> Result<Vec<Found>, SearchError> {
     let exclude: Vec<glob::Pattern> =
         settings.exclude.iter().filter_map(|p| glob::Pattern::new(p).ok()).collect();
-    let settle = i64::try_from(settings.settle.as_millis()).unwrap_or(i64::MAX);
-    let mut listing = Listing::default();
+    let is_pattern = paths::has_wildcard(&settings.path);
+    let (mut files, mut unreadable) = (Vec::new(), None);
     paths::search(&settings.path, &mut |path| {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         if exclude.iter().any(|pattern| pattern.matches(&name)) {
             return;
         }
-        let Ok(metadata) = std::fs::metadata(&path) else { return };
-        if !metadata.is_file() {
-            return;
+        match metadata(&path) {
+            Ok(metadata) => files.extend(metadata.filter(Metadata::is_file).map(|file| Found::of(&file))),
+            Err(error) if is_pattern && error.is_no_folder() => {}
+            Err(error) => unreadable = Some(error),
         }
-        let modified_millis = metadata.modified().ok().map_or(0, unix_millis);
-        // A time ahead of the clock tells nothing; such a file counts as finished.
-        if (0..settle).contains(&now.as_millis().saturating_sub(modified_millis)) {
-            listing.unfinished += 1;
-            return;
-        }
-        listing.add(Found { modified_millis, size_bytes: metadata.len() });
     })?;
-    Ok(listing)
+    files.cold_sort_by(|a: &Found, b| b.cmp(a));
+    files.dedup();
+    unreadable.map_or(Ok(files), Err)
 }
 
-impl Listing {
-    fn add(&mut self, found: Found) {
-        self.files += 1;
-        self.bytes = self.bytes.saturating_add(found.size_bytes);
-        self.newest.push(Reverse(found));
-        if self.newest.len() > COMPARED {
-            self.newest.pop();
+/// What is at a path, if anything. Whoever may not look cannot say that there is nothing.
+fn metadata(path: &Path) -> Result<Option<Metadata>, SearchError> {
+    match std::fs::metadata(path) {
+        Ok(metadata) => Ok(Some(metadata)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(SearchError::Look { path: path.to_owned(), source }),
+    }
+}
+
+fn modified_millis(metadata: &Metadata) -> i64 {
+    metadata.modified().ok().map_or(0, unix_millis)
+}
+
+impl Found {
+    fn of(file: &Metadata) -> Self {
+        Self {
+            modified_millis: modified_millis(file),
+            size_bytes: file.len(),
+            device: file.dev(),
+            inode: file.ino(),
         }
     }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "sizes and counts; Prometheus loses the same bits")]
-fn write(listing: Listing, samples: &mut Samples) {
-    samples.add(FILES, listing.files as f64);
-    samples.add(TOTAL, listing.bytes as f64);
-    samples.add(UNFINISHED, listing.unfinished as f64);
-    let mut newest: Vec<Found> = listing.newest.into_iter().map(|Reverse(found)| found).collect();
-    newest.sort_unstable_by(|a, b| b.cmp(a));
-    let Some((last, before)) = newest.split_first() else { return };
+fn write(settings: &BackupSettings, files: Vec<Found>, now: Timestamp, samples: &mut Samples) {
+    let settle = i64::try_from(settings.settle.as_millis()).unwrap_or(i64::MAX);
+    // A time ahead of the clock tells nothing; such a file counts as finished.
+    let is_unfinished =
+        |file: &Found| (0..settle).contains(&now.as_millis().saturating_sub(file.modified_millis));
+    let all = files.len();
+    let finished: Vec<Found> = files.into_iter().filter(|file| !is_unfinished(file)).collect();
+    samples.add(FILES, finished.len() as f64);
+    let bytes = finished.iter().fold(0, |sum: u64, file| sum.saturating_add(file.size_bytes));
+    samples.add(TOTAL, bytes as f64);
+    samples.add(UNFINISHED, (all - finished.len()) as f64);
+    let Some((last, before)) = finished.split_first() else { return };
     samples.add(LAST, seconds(last.modified_millis));
     samples.since(AGE, seconds(last.modified_millis));
     samples.add(SIZE, last.size_bytes as f64);
@@ -227,7 +230,7 @@ fn write(listing: Listing, samples: &mut Samples) {
             samples.add(CHANGE, last.size_bytes as f64 / previous.size_bytes as f64 - 1.0);
         }
     }
-    let mut sizes: Vec<u64> = before.iter().map(|found| found.size_bytes).collect();
+    let mut sizes: Vec<u64> = before.iter().take(COMPARED).map(|found| found.size_bytes).collect();
     sizes.sort_unstable();
     let middle = sizes.len() / 2;
     let at = |index: usize| sizes.get(index).map(|size| *size as f64);
@@ -239,10 +242,6 @@ fn write(listing: Listing, samples: &mut Samples) {
     if let Some(median) = median {
         samples.add(USUAL, median);
     }
-}
-
-fn modified_millis(path: &Path) -> Option<i64> {
-    Some(unix_millis(std::fs::metadata(path).ok()?.modified().ok()?))
 }
 
 fn unix_millis(time: SystemTime) -> i64 {
@@ -350,6 +349,60 @@ mod tests {
         let settings = BackupSettings { path: dir.0.path().join("none/*.dump"), ..settings };
         assert_eq!(shown(&settings, 0), ["period_seconds 86400", "readable 0"]);
         assert!(look(&settings, Timestamp::default()).1.unwrap_err().contains("cannot list"));
+    }
+
+    #[test]
+    fn a_link_to_the_newest_is_not_one_before_it() {
+        let dir = Dir(tempfile::tempdir().unwrap());
+        dir.file("1.dump", 100, 2_000).file("2.dump", 50, 1_000).file("restored", 0, 500);
+        std::os::unix::fs::symlink("2.dump", dir.0.path().join("latest.dump")).unwrap();
+        std::fs::hard_link(dir.0.path().join("2.dump"), dir.0.path().join("newest.dump")).unwrap();
+        std::os::unix::fs::symlink("gone.dump", dir.0.path().join("dangling.dump")).unwrap();
+        let lines = shown(&dir.settings("*.dump"), 0);
+        for want in [
+            "files 2",
+            "files_size_bytes 150",
+            "previous_size_bytes 100",
+            "size_change_ratio -0.5",
+            "readable 1",
+        ] {
+            assert!(lines.iter().any(|line| line == want), "{want}: {lines:?}");
+        }
+    }
+
+    /// Root may look anywhere; a link that leads to itself stops root, too.
+    #[test]
+    fn what_may_not_be_looked_at_is_not_absent() {
+        let dir = Dir(tempfile::tempdir().unwrap());
+        let path = dir.0.path();
+        std::fs::create_dir_all(path.join("good")).unwrap();
+        dir.file("good/x.dump", 1, 1_000).file("file", 1, 1_000).file("restored", 0, 500);
+        let read = |pattern: &str| {
+            let settings = dir.settings(pattern);
+            let (_, result) = look(&settings, Timestamp::from_millis(NOW * 1000));
+            let lines = shown(&settings, 0);
+            (lines.contains(&"readable 1".to_owned()), lines.contains(&"files 1".to_owned()), result)
+        };
+        // Of several folders that fit, those that are none.
+        assert_eq!(read("*/x.dump"), (true, true, Ok(())));
+        assert_eq!(read("good/y.dump"), (true, false, Ok(())));
+        std::os::unix::fs::symlink("loop", path.join("loop")).unwrap();
+        for (pattern, at) in
+            [("loop/x.dump", "loop/x.dump"), ("*/x.dump", "loop/x.dump"), ("file/x.dump", "file/x.dump")]
+        {
+            let (readable, files, result) = read(pattern);
+            assert!(!readable && !files, "{pattern}");
+            let want = format!("cannot look at {}: ", path.join(at).display());
+            assert!(result.unwrap_err().starts_with(&want), "{pattern}");
+        }
+        let settings = BackupSettings { restore_path: Some(path.join("loop")), ..dir.settings("good/*") };
+        let (_, result) = look(&settings, Timestamp::from_millis(NOW * 1000));
+        assert!(result.unwrap_err().contains("cannot look at"));
+        let lines = shown(&settings, 0);
+        assert!(
+            lines.contains(&"readable 1".to_owned()) && lines.contains(&"files 1".to_owned()),
+            "{lines:?}"
+        );
     }
 
     #[test]

@@ -169,3 +169,19 @@ async fn checks_run_and_a_reload_keeps_what_is_known() {
     checks.apply(&ChecksSettings::default());
     assert!(samples(&checks, Kind::Backup).is_empty() && samples(&checks, Kind::Certificate).is_empty());
 }
+
+#[test]
+fn braces_are_refused_where_they_stand() {
+    let text = "checks:
+  certificates: [{name: a, files: ['/a/*.{pem,crt}']}]
+  backups: [{name: db, path: '/b/*.{dump,sql}', period: 1d}, {name: e, path: /b/*, period: 1d, exclude: ['*.{a,b}']}]
+";
+    let errors = read(text).unwrap_err();
+    for want in [
+        "o.yml:2:36: checks.certificates[0].files[0]: \"/a/*.{pem,crt}\": braces are no part of a pattern; give an entry",
+        "o.yml:3:30: checks.backups[0].path: \"/b/*.{dump,sql}\": braces are no part of a pattern; give an entry",
+        "o.yml:3:105: checks.backups[1].exclude: \"*.{a,b}\": braces are no part of a pattern; give an entry",
+    ] {
+        assert!(errors.contains(want), "missing: {want}\n{errors}");
+    }
+}

@@ -304,7 +304,8 @@ anew. Nobody outside can start a check. At most 1000 of a kind; 32 endpoints are
 `checks.backups`, for each job:
 
 - `name`: the label `backup`.
-- `path`: its files; `*`, `?` and `[...]` may stand in any part, `**` may not. Regular files count.
+- `path`: its files; `*`, `?` and `[...]` may stand in any part, `**` and braces may not. Regular files count, each once, however
+  many links lead to it. Where one cannot be looked at, all count as unreadable; `lost+found` is left out.
 - `exclude` ([]): patterns of names that do not, such as `*.tmp`.
 - `period`: a finished backup is due once in this time.
 - `settle` (1m): a file changed less than this ago is still being written, and does not count yet.
