@@ -15,7 +15,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 use tracing::{info, warn};
 
 use super::backup::{self, BackupSettings};
-use super::certificate::{self, CertificateSettings, Place};
+use super::certificate::{self, Answer, CertificateSettings, Found, Place};
 use super::probe::{self, ProbeSettings};
 use super::sample::{self, Family, Sample, Samples};
 use super::settings::{ChecksSettings, MOST_CHECKS};
@@ -309,17 +309,17 @@ impl Run {
             let read = self.on_thread(inner, settings.timeout, move || certificate::read_files(&owned)).await;
             let hung = |why| {
                 let first = settings.files.first().or(settings.kubeconfigs.first()).cloned();
-                vec![(Place::File(first.unwrap_or_default(), None), Err(why))]
+                vec![Found::nothing(first.unwrap_or_default(), why)]
             };
             found = read.unwrap_or_else(hung);
         }
         for (index, answer) in ask_endpoints(settings).await {
             let Some(endpoint) = settings.endpoints.get(index) else { continue };
-            let certificates = answer.map(|(chain, trusted)| {
-                verified.push((endpoint.address.clone(), trusted));
-                chain
-            });
-            found.push((Place::Endpoint(endpoint.address.clone()), certificates));
+            if !answer.chain.is_empty() {
+                verified.push((endpoint.address.clone(), answer.trusted));
+            }
+            let Answer { chain: certificates, problem, .. } = answer;
+            found.push(Found { place: Place::Endpoint(endpoint.address.clone()), certificates, problem });
         }
         let looked = certificate::write(settings, &found, &verified, (inner.clock)());
         let mut known = lock(&self.known);
@@ -370,17 +370,17 @@ impl Run {
     }
 }
 
-type Chain = Result<(Vec<certificate::der::Certificate>, bool), String>;
-
-/// The chains of all endpoints, in their order.
-async fn ask_endpoints(settings: &CertificateSettings) -> Vec<(usize, Chain)> {
+/// What all endpoints showed, in their order.
+async fn ask_endpoints(settings: &CertificateSettings) -> Vec<(usize, Answer)> {
     let mut asked = JoinSet::new();
     for (index, endpoint) in settings.endpoints.iter().cloned().enumerate() {
         let patience = settings.timeout;
         asked.spawn(async move {
             let _turn = ENDPOINT_TURNS.acquire().await;
-            let answer = timeout(patience, endpoint.chain()).await;
-            (index, answer.unwrap_or_else(|_| Err(format!("no answer within {patience:?}"))))
+            let answer = timeout(patience, endpoint.ask()).await;
+            let late =
+                || Answer { problem: Some(format!("no answer within {patience:?}")), ..Answer::default() };
+            (index, answer.unwrap_or_else(|_| late()))
         });
     }
     let mut answers = Vec::new();

@@ -4,8 +4,13 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
+use rustls::SignatureScheme;
+use rustls::pki_types::PrivateKeyDer;
+use rustls::sign::CertifiedKey;
+
 use super::{Checks, ChecksSettings, Kind};
 use crate::config::{Document, Environment, Limits};
+use crate::http_client::testing::{tls_peer, version_1, wrong_key};
 use crate::model::{Batch, Snapshot, Timestamp};
 
 fn read(text: &str) -> Result<ChecksSettings, String> {
@@ -183,5 +188,51 @@ fn braces_are_refused_where_they_stand() {
         "o.yml:3:105: checks.backups[1].exclude: \"*.{a,b}\": braces are no part of a pattern; give an entry",
     ] {
         assert!(errors.contains(want), "missing: {want}\n{errors}");
+    }
+}
+
+/// Chains nobody trusts, keys that cannot be checked, and a server that wants a certificate after it has shown its own.
+#[tokio::test]
+async fn chains_are_shown_whether_they_are_trusted_or_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let issued = rcgen::generate_simple_self_signed(vec!["localhost".into()]).unwrap();
+    let (der, ca) = (issued.cert.der().to_vec(), dir.path().join("ca.pem"));
+    let text = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, &der);
+    std::fs::write(&ca, format!("-----BEGIN CERTIFICATE-----\n{text}\n-----END CERTIFICATE-----\n")).unwrap();
+    let key = PrivateKeyDer::try_from(issued.signing_key.serialize_der()).unwrap();
+    let key = rustls::crypto::ring::sign::any_supported_type(&key).unwrap();
+    let right = CertifiedKey::new(vec![issued.cert.der().clone()], key);
+    let mut clients = rustls::RootCertStore::empty();
+    clients.add(issued.cert.der().clone()).unwrap();
+    let wrong = |scheme| wrong_key(der.clone(), scheme);
+    let none = ca.with_extension("none");
+    for (key, clients, ca, trusted, fails) in [
+        (right.clone(), None, &ca, 1.0, 0.0),
+        (right.clone(), None, &none, 0.0, 1.0),
+        (wrong(SignatureScheme::ECDSA_NISTP256_SHA256), None, &ca, 0.0, 0.0),
+        (wrong(SignatureScheme::RSA_PSS_SHA256), None, &ca, 0.0, 0.0),
+        (wrong(SignatureScheme::ECDSA_NISTP521_SHA512), None, &ca, 0.0, 0.0),
+        (wrong_key(version_1(&der), SignatureScheme::ECDSA_NISTP256_SHA256), None, &ca, 0.0, 0.0),
+        (right, Some(clients), &ca, 1.0, 1.0),
+    ] {
+        let case = format!("{key:?}");
+        let endpoint = format!("127.0.0.1:{}", tls_peer(key, clients).await);
+        let tls = format!("{{ca_file: {}, server_name: localhost}}", ca.display());
+        let settings = read(&format!(
+            "checks: {{certificates: [{{name: a, endpoints: [{{address: '{endpoint}', tls_config: {tls}}}]}}]}}"
+        ));
+        let checks = Checks::new(now);
+        checks.apply(&settings.unwrap());
+        all_known(&checks).await;
+        let samples = samples(&checks, Kind::Certificate);
+        let of = |family: &str| {
+            let found = samples
+                .iter()
+                .find(|(series, _)| series.starts_with(&format!("{family}{{")) && series.contains(&endpoint));
+            found.map(|(_, value)| *value)
+        };
+        assert_eq!(of("x509_cert_not_after"), Some(67_090_118_400.0), "{case} {samples:?}");
+        assert_eq!(of("outrigger_certificate_verified"), Some(trusted), "{case}");
+        assert_eq!(of("x509_cert_error"), Some(fails), "{case}");
     }
 }

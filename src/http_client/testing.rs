@@ -3,9 +3,14 @@
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
+use rustls::SignatureScheme;
+use rustls::server::WebPkiClientVerifier;
+use rustls::sign::{CertifiedKey, Signer, SigningKey, SingleCertAndKey};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::task::JoinHandle;
+
+use crate::wire::der::{self, Elements};
 
 /// What the peer does with a request.
 #[derive(Clone, Debug)]
@@ -186,4 +191,81 @@ async fn full<S: AsyncWrite + Unpin>(stream: &mut S, head: &str, body: &[u8]) ->
     stream.write_all(head.as_bytes()).await?;
     stream.write_all(format!("Content-Length: {}\r\n\r\n", body.len()).as_bytes()).await?;
     stream.write_all(body).await
+}
+
+/// A TLS server that answers one request of each connection; with `clients`, it speaks 1.2 and wants a certificate of one of
+/// them.
+pub(crate) async fn tls_peer(key: CertifiedKey, clients: Option<rustls::RootCertStore>) -> u16 {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = rustls::ServerConfig::builder_with_provider(Arc::clone(&provider));
+    let builder = match clients {
+        None => builder.with_safe_default_protocol_versions().unwrap().with_no_client_auth(),
+        Some(clients) => {
+            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(clients), provider);
+            let builder = builder.with_protocol_versions(&[&rustls::version::TLS12]).unwrap();
+            builder.with_client_cert_verifier(verifier.build().unwrap())
+        }
+    };
+    let config = builder.with_cert_resolver(Arc::new(SingleCertAndKey::from(key)));
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            let Ok(mut stream) = acceptor.accept(stream).await else { continue };
+            let _ = stream.read(&mut [0; 4096]).await;
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await;
+            let _ = stream.shutdown().await;
+        }
+    });
+    port
+}
+
+/// A key that signs with nothing, in a scheme of its choice: to those who check signatures it is a wrong one.
+pub(crate) fn wrong_key(certificate: Vec<u8>, scheme: SignatureScheme) -> CertifiedKey {
+    CertifiedKey::new(vec![certificate.into()], Arc::new(WrongKey(scheme)))
+}
+
+#[derive(Clone, Copy, Debug)]
+struct WrongKey(SignatureScheme);
+
+impl SigningKey for WrongKey {
+    fn choose_scheme(&self, offered: &[SignatureScheme]) -> Option<Box<dyn Signer>> {
+        offered.contains(&self.0).then(|| Box::new(*self) as Box<dyn Signer>)
+    }
+
+    fn algorithm(&self) -> rustls::SignatureAlgorithm {
+        match self.0 {
+            SignatureScheme::RSA_PSS_SHA256 => rustls::SignatureAlgorithm::RSA,
+            _ => rustls::SignatureAlgorithm::ECDSA,
+        }
+    }
+}
+
+impl Signer for WrongKey {
+    fn sign(&self, _: &[u8]) -> Result<Vec<u8>, rustls::Error> {
+        Ok(vec![0; 64])
+    }
+
+    fn scheme(&self) -> SignatureScheme {
+        self.0
+    }
+}
+
+/// A certificate made one of X.509 version 1: without its version and its extensions.
+pub(crate) fn version_1(certificate: &[u8]) -> Vec<u8> {
+    fn element(tag: u8, content: &[u8]) -> Vec<u8> {
+        let [high, low] = u16::try_from(content.len()).unwrap().to_be_bytes();
+        let head = if content.len() < 0x80 { vec![tag, low] } else { vec![tag, 0x82, high, low] };
+        [&head, content].concat()
+    }
+    let all = |elements: Elements<'_>| -> Vec<u8> {
+        let kept = elements.filter(|(tag, _)| ![der::VERSION, 0xa3].contains(tag));
+        kept.flat_map(|(tag, content)| element(tag, content)).collect()
+    };
+    let whole = der::child(certificate, der::SEQUENCE).unwrap();
+    let mut parts = Elements(whole);
+    let (_, signed) = parts.next().unwrap();
+    element(der::SEQUENCE, &[element(der::SEQUENCE, &all(Elements(signed))), all(parts)].concat())
 }

@@ -1,16 +1,16 @@
 //! The client against peers, well-behaved and not.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::HeaderMap;
+use rustls::SignatureScheme;
 use rustls::pki_types::PrivateKeyDer;
+use rustls::sign::CertifiedKey;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio::time::Instant;
-use tokio_rustls::TlsAcceptor;
 
-use super::testing::{Answer, Peer};
+use super::testing::{Answer, Peer, tls_peer, version_1, wrong_key};
 use super::*;
 use crate::config::Secret;
 
@@ -152,36 +152,38 @@ async fn a_proxy_gets_whole_urls_and_a_socket_any_host() {
     assert_eq!(text(&local, &"http://docker/x".parse().unwrap()).await.unwrap(), "200 local");
 }
 
-/// A TLS server for `localhost` that closes after one answer; returns its port and its certificate in PEM.
-async fn tls_peer() -> (u16, String) {
+/// A TLS server for `localhost`; returns its port and its certificate in PEM.
+async fn localhost_peer() -> (u16, String) {
     let issued = rcgen::generate_simple_self_signed(vec!["localhost".into()]).unwrap();
     let key = PrivateKeyDer::try_from(issued.signing_key.serialize_der()).unwrap();
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![issued.cert.der().clone()], key)
-        .unwrap();
-    let acceptor = TlsAcceptor::from(Arc::new(config));
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let port = listener.local_addr().unwrap().port();
-    tokio::spawn(async move {
-        loop {
-            let (stream, _) = listener.accept().await.unwrap();
-            let Ok(mut stream) = acceptor.accept(stream).await else { continue };
-            let _ = stream.read(&mut [0; 4096]).await;
-            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await;
-            let _ = stream.shutdown().await;
-        }
-    });
+    let key = rustls::crypto::ring::sign::any_supported_type(&key).unwrap();
+    let port = tls_peer(CertifiedKey::new(vec![issued.cert.der().clone()], key), None).await;
     let der = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, issued.cert.der());
     (port, format!("-----BEGIN CERTIFICATE-----\n{der}\n-----END CERTIFICATE-----\n"))
 }
 
 #[tokio::test]
+async fn who_checks_no_chain_takes_any_key() {
+    let issued = rcgen::generate_simple_self_signed(vec!["localhost".into()]).unwrap();
+    let der = issued.cert.der().to_vec();
+    for (certificate, scheme) in [
+        (version_1(&der), SignatureScheme::ECDSA_NISTP256_SHA256),
+        (der.clone(), SignatureScheme::RSA_PSS_SHA256),
+        (der.clone(), SignatureScheme::ECDSA_NISTP521_SHA512),
+        (der.clone(), SignatureScheme::ED448),
+    ] {
+        let port = tls_peer(wrong_key(certificate, scheme), None).await;
+        let url: hyper::Uri = format!("https://localhost:{port}/").parse().unwrap();
+        let careless = client(|s| s.tls.insecure_skip_verify = true);
+        assert_eq!(text(&careless, &url).await.unwrap(), "200 ok", "{scheme:?}");
+        let careful = text(&client(|_| ()), &url).await.unwrap_err();
+        assert!(careful.contains("tls: "), "{careful}");
+    }
+}
+
+#[tokio::test]
 async fn certificates_are_checked_as_the_settings_say() {
-    let (port, pem) = tls_peer().await;
+    let (port, pem) = localhost_peer().await;
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("ca.pem");
     std::fs::write(&file, &pem).unwrap();

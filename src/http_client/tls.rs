@@ -42,9 +42,28 @@ impl Tls {
             return Ok(Arc::clone(config));
         }
         let mut files = WatchedFiles::default();
-        let config = Arc::new(self.build(&mut files).map_err(ConnectError::Tls)?);
+        let verifier = self.verifier(&mut files).map_err(ConnectError::Tls)?;
+        let config = Arc::new(self.build(verifier, &mut files).map_err(ConnectError::Tls)?);
         *built = Some((files, Arc::clone(&config)));
         Ok(config)
+    }
+
+    /// A configuration for one connection that takes any chain, and who keeps what it saw of it. May read files.
+    ///
+    /// # Errors
+    /// A certificate or key of ours cannot be read, or is none.
+    pub fn witness(&self) -> Result<(Arc<ClientConfig>, Arc<Witness>), ConnectError> {
+        let mut files = WatchedFiles::default();
+        let usual = if self.settings.insecure_skip_verify {
+            Err(None)
+        } else {
+            // A system that trusts nobody is no mistake of the settings.
+            self.verifier(&mut files).map_err(|why| self.settings.ca.is_some().then_some(why))
+        };
+        let witness = Arc::new(Witness { usual, seen: Mutex::default() });
+        let verifier: Arc<Witness> = Arc::clone(&witness);
+        let config = self.build(verifier, &mut files).map_err(ConnectError::Tls)?;
+        Ok((Arc::new(config), witness))
     }
 
     /// The name that the server's certificate must have.
@@ -59,24 +78,32 @@ impl Tls {
         })
     }
 
-    fn build(&self, files: &mut WatchedFiles) -> Result<ClientConfig, String> {
+    /// Who checks chains, as the settings say.
+    fn verifier(&self, files: &mut WatchedFiles) -> Result<Arc<dyn ServerCertVerifier>, String> {
         let provider = Arc::new(ring::default_provider());
-        let versions = self.versions();
-        let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
-            .with_protocol_versions(&versions)
-            .map_err(|error| format!("tls: {error}"))?;
-        let builder = if self.settings.insecure_skip_verify {
-            builder
-                .dangerous()
-                .with_custom_certificate_verifier(Arc::new(KeyHolder { certificate: None, provider }))
-        } else {
-            let roots = match &self.settings.ca {
-                Some(ca) => Arc::new(read_roots(ca, files)?),
-                None => system_roots()?,
-            };
-            let verifier = WebPkiServerVerifier::builder_with_provider(roots, provider).build();
-            builder.with_webpki_verifier(verifier.map_err(|error| format!("tls: {error}"))?)
+        if self.settings.insecure_skip_verify {
+            return Ok(Arc::new(KeyHolder { certificate: None, provider }));
+        }
+        let roots = match &self.settings.ca {
+            Some(ca) => Arc::new(read_roots(ca, files)?),
+            None => system_roots()?,
         };
+        let verifier = WebPkiServerVerifier::builder_with_provider(roots, provider).build();
+        let verifier = verifier.map_err(|error| format!("tls: {error}"))?;
+        Ok(verifier)
+    }
+
+    fn build(
+        &self,
+        verifier: Arc<dyn ServerCertVerifier>,
+        files: &mut WatchedFiles,
+    ) -> Result<ClientConfig, String> {
+        let versions = self.versions();
+        let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_protocol_versions(&versions)
+            .map_err(|error| format!("tls: {error}"))?
+            .dangerous()
+            .with_custom_certificate_verifier(verifier);
         let mut config = match (&self.settings.cert, &self.settings.key) {
             (Some(cert), Some(key)) => {
                 let chain = read_certificates(cert, files)?;
@@ -143,8 +170,27 @@ fn system_roots() -> Result<Arc<RootCertStore>, String> {
     Ok(Arc::clone(roots))
 }
 
-/// Accepts whoever proves to hold the key of a certificate: that of the web configuration, where an instance is asked on its
-/// own machine; `None`: any (`insecure_skip_verify`).
+/// All that a signature in a handshake can be, for those to whom it proves nothing. The provider's own list lacks what
+/// it cannot check, such as P-521, and a server with such a key would refuse to talk.
+const ANY_SCHEME: [SignatureScheme; 13] = [
+    SignatureScheme::ECDSA_NISTP384_SHA384,
+    SignatureScheme::ECDSA_NISTP256_SHA256,
+    SignatureScheme::ECDSA_NISTP521_SHA512,
+    SignatureScheme::ED25519,
+    SignatureScheme::ED448,
+    SignatureScheme::RSA_PSS_SHA512,
+    SignatureScheme::RSA_PSS_SHA384,
+    SignatureScheme::RSA_PSS_SHA256,
+    SignatureScheme::RSA_PKCS1_SHA512,
+    SignatureScheme::RSA_PKCS1_SHA384,
+    SignatureScheme::RSA_PKCS1_SHA256,
+    SignatureScheme::ECDSA_SHA1_Legacy,
+    SignatureScheme::RSA_PKCS1_SHA1,
+];
+
+/// Accepts whoever proves to hold the key of a certificate: that of the web configuration, where an instance is asked on
+/// its own machine. `None`: anybody (`insecure_skip_verify`). Where any certificate will do, holding its key proves nothing;
+/// it is not looked at, and keys will do that the provider does not know.
 #[derive(Debug)]
 pub(crate) struct KeyHolder {
     pub(crate) certificate: Option<CertificateDer<'static>>,
@@ -174,6 +220,9 @@ impl ServerCertVerifier for KeyHolder {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        if self.certificate.is_none() {
+            return Ok(HandshakeSignatureValid::assertion());
+        }
         verify_tls12_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
     }
 
@@ -183,10 +232,97 @@ impl ServerCertVerifier for KeyHolder {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        if self.certificate.is_none() {
+            return Ok(HandshakeSignatureValid::assertion());
+        }
         verify_tls13_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
+        match self.certificate {
+            None => ANY_SCHEME.to_vec(),
+            Some(_) => self.provider.signature_verification_algorithms.supported_schemes(),
+        }
+    }
+}
+
+/// Takes any chain, and remembers it and what the usual check would have said. It knows the chain also when the handshake
+/// fails afterwards, over a certificate that the server wants of us.
+#[derive(Debug)]
+pub struct Witness {
+    /// `Err`: there is no usual check; why, if that is a mistake.
+    usual: Result<Arc<dyn ServerCertVerifier>, Option<String>>,
+    seen: Mutex<Seen>,
+}
+
+/// What was seen of one handshake.
+#[derive(Clone, Debug, Default)]
+pub struct Seen {
+    /// The server's certificate, then those presented with it; empty if the handshake did not come so far.
+    pub chain: Vec<CertificateDer<'static>>,
+    /// Whether the usual check trusts it, and the server proved to hold the key.
+    pub trusted: bool,
+}
+
+impl Witness {
+    /// What it saw.
+    pub fn seen(&self) -> Seen {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Why the chain could not be checked: whom to trust cannot be read.
+    pub fn problem(&self) -> Option<&str> {
+        self.usual.as_ref().err()?.as_deref()
+    }
+
+    fn signed(
+        &self,
+        check: impl FnOnce(&dyn ServerCertVerifier) -> Result<HandshakeSignatureValid, rustls::Error>,
+    ) -> HandshakeSignatureValid {
+        let valid = self.usual.as_deref().is_ok_and(|usual| check(usual).is_ok());
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).trusted &= valid;
+        HandshakeSignatureValid::assertion()
+    }
+}
+
+impl ServerCertVerifier for Witness {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let check = |usual: &dyn ServerCertVerifier| {
+            usual.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now).is_ok()
+        };
+        let trusted = self.usual.as_deref().is_ok_and(check);
+        let chain =
+            std::iter::once(end_entity).chain(intermediates).map(|c| c.clone().into_owned()).collect();
+        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Seen { chain, trusted };
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(self.signed(|usual| usual.verify_tls12_signature(message, cert, dss)))
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(self.signed(|usual| usual.verify_tls13_signature(message, cert, dss)))
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        ANY_SCHEME.to_vec()
     }
 }

@@ -131,6 +131,10 @@ than `static_configs`, `file_sd_configs`, `http_sd_configs`, `dns_sd_configs`, `
 It finds the containers of this host that carry `prometheus.io/scrape: \"true\"` or `outrigger.port`; the labels
 `prometheus.io/port`, `/path`, `/scheme` (or `outrigger.path`, `outrigger.scheme`) say the rest.
 
+Of TLS, here and wherever else there is a `tls_config`, 1.3 is spoken, and 1.2 with suites that have forward secrecy; 1.1 and
+before, and keys exchanged by RSA, are not, so that a server that has nothing else cannot be asked. With
+`insecure_skip_verify: true` any certificate will do: of X.509 version 1, with a key of RSA below 2048 bits, or of P-521.
+
 ```yaml
 scrape_configs:
   - job_name: containers
@@ -300,6 +304,7 @@ const CHECKS: &str = "
 `checks` says what is looked at on a clock of its own; scrapes, history and rules get what was found last. All of it takes
 effect on reload; a check that stays the same goes on undisturbed, one that changes keeps what it knows until it has looked
 anew. Nobody outside can start a check. At most 1000 of a kind; 32 endpoints are asked at once. A name may be used once.
+Which TLS is spoken is said under [Scraping](#scraping).
 
 `checks.backups`, for each job:
 
@@ -315,8 +320,11 @@ anew. Nobody outside can start a check. At most 1000 of a kind; 32 endpoints are
 `checks.certificates`, for each source:
 
 - `name`: the label `source_name`.
-- `files`, `kubeconfigs` ([]): PEM files and kubeconfigs, patterns as above.
-- `endpoints` ([]): `HOST[:PORT]` (443), or `address` and `tls_config`. The chain is shown whether it is trusted or not.
+- `files`, `kubeconfigs` ([]): PEM files and kubeconfigs, patterns as above. A pattern that cannot be searched is an error of its
+  own, with the pattern as `filepath`.
+- `endpoints` ([]): `HOST[:PORT]` (443), or `address` and `tls_config`. The chain is shown whether it is trusted or not, whatever
+  its keys; with an error beside it where the server of TLS 1.2 then refuses, as for want of a certificate of ours. To be trusted,
+  it must have no key of P-521, nor of RSA below 2048 bits.
 - `interval` (5m), `timeout` (10s): of the files together, and of each endpoint.
 
 `checks.probes`, for each group of targets:

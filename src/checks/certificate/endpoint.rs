@@ -1,16 +1,27 @@
 //! The chain that an endpoint shows in a TLS handshake.
 //!
-//! First as any client would, checking it; if that fails, once more without, to see what it is that fails.
+//! Whoever checks it lets it pass and notes what any client would have said: what ends when is the question, also of a
+//! chain that nobody trusts and of a server that then wants a certificate of us.
 
-use std::sync::Arc;
+use tokio_rustls::TlsConnector;
 
 use super::der::{self, Certificate};
 use crate::checks::net::{self, Family, host_and_port};
 use crate::config::{Section, Value};
-use crate::http_client::{Tls, TlsSettings};
+use crate::http_client::{Tls, TlsSettings, tls_text};
 
 /// Most endpoints of one source; they are asked one after the other.
 const MOST_ENDPOINTS: usize = 100;
+
+/// What an endpoint showed.
+#[derive(Debug, Default)]
+pub(in crate::checks) struct Answer {
+    pub(in crate::checks) chain: Vec<Certificate>,
+    /// Whether this machine trusts it for that name.
+    pub(in crate::checks) trusted: bool,
+    /// What failed, with a chain or without.
+    pub(in crate::checks) problem: Option<String>,
+}
 
 /// Whom to ask.
 #[derive(Clone, Debug, PartialEq)]
@@ -48,28 +59,32 @@ impl Endpoint {
         Some(Self { address: shown, host, port, tls })
     }
 
-    /// The chain, and whether it is trusted.
-    pub(in crate::checks) async fn chain(&self) -> Result<(Vec<Certificate>, bool), String> {
-        match self.ask(self.tls.clone()).await {
-            Ok(chain) => Ok((chain, !self.tls.insecure_skip_verify)),
-            Err(why) if why.contains("certificate") => {
-                let anyway = TlsSettings { insecure_skip_verify: true, ..self.tls.clone() };
-                Ok((self.ask(anyway).await?, false))
-            }
-            Err(why) => Err(why),
+    /// The chain, and whether it is trusted; what failed beside.
+    pub(in crate::checks) async fn ask(&self) -> Answer {
+        let mut answer = Answer::default();
+        if let Err(why) = self.shake_hands(&mut answer).await {
+            answer.problem = Some(why);
         }
+        answer
     }
 
-    async fn ask(&self, settings: TlsSettings) -> Result<Vec<Certificate>, String> {
-        let verifies = !settings.insecure_skip_verify;
+    async fn shake_hands(&self, answer: &mut Answer) -> Result<(), String> {
         let (address, _) = net::resolve(&self.host, Family::default()).await;
         let stream = net::connect((address?, self.port).into(), None).await?;
-        let tls = Arc::new(Tls::new(settings, false));
-        let (_stream, facts) = net::encrypt(stream, &tls, verifies, &self.host).await?;
-        let chain: Vec<Certificate> = facts.chain.iter().filter_map(|der| der::read(der)).collect();
-        if chain.is_empty() {
+        let tls = Tls::new(self.tls.clone(), false);
+        let name = tls.server_name(&self.host).map_err(|error| error.to_string())?;
+        // Reads files.
+        let config =
+            tokio::task::spawn_blocking(move || tls.witness()).await.map_err(|error| error.to_string())?;
+        let (config, witness) = config.map_err(|error| error.to_string())?;
+        let shaken = TlsConnector::from(config).connect(name, stream).await;
+        let seen = witness.seen();
+        answer.chain = seen.chain.iter().filter_map(|der| der::read(der)).collect();
+        answer.trusted = seen.trusted;
+        shaken.map_err(|error| tls_text(&error))?;
+        if answer.chain.is_empty() {
             return Err("it showed no certificate that can be read".to_owned());
         }
-        Ok(chain)
+        witness.problem().map_or(Ok(()), |why| Err(why.to_owned()))
     }
 }

@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use self::der::{Certificate, decimal};
-pub(super) use self::endpoint::Endpoint;
-use self::source::{Embedded, Found, MOST_CERTIFICATES};
+pub(super) use self::endpoint::{Answer, Endpoint};
+use self::source::{Embedded, MOST_CERTIFICATES};
 use super::paths;
 use super::sample::{Family, Sample, Samples};
 use super::settings::{check_name, positive, read_named};
@@ -82,7 +82,10 @@ pub(super) static FAMILIES: &[Family] = &[
     Family::gauge(NOT_BEFORE, "When the certificate's validity begins, in seconds since 1970."),
     Family::gauge(NOT_AFTER, "When it ends."),
     Family::gauge(EXPIRED, "Whether it had ended, or not begun, when it was last looked at."),
-    Family::gauge(ERROR, "Whether a file or endpoint gave no certificate that can be read."),
+    Family::gauge(
+        ERROR,
+        "Whether a file or endpoint gave no certificate that can be read, or refused to talk after it.",
+    ),
     Family::gauge(READ_ERRORS, "Files and endpoints of the source that could not be read."),
     Family::gauge(SOURCE_UP, "Whether all of the source could be read."),
     Family::counter(
@@ -104,28 +107,35 @@ pub(super) struct Looked {
     pub(super) problem: Option<String>,
 }
 
+/// What is at one place.
+#[derive(Debug)]
+pub(super) struct Found {
+    pub(super) place: Place,
+    pub(super) certificates: Vec<Certificate>,
+    /// What failed; an endpoint may have shown its certificates before.
+    pub(super) problem: Option<String>,
+}
+
+impl Found {
+    /// Nothing, for a reason.
+    pub(super) const fn nothing(path: PathBuf, why: String) -> Self {
+        Self { place: Place::File(path, None), certificates: Vec::new(), problem: Some(why) }
+    }
+}
+
 /// What files and kubeconfigs hold; blocks.
-pub(super) fn read_files(settings: &CertificateSettings) -> Vec<(Place, Result<Vec<Certificate>, String>)> {
+pub(super) fn read_files(settings: &CertificateSettings) -> Vec<Found> {
     let mut all: Vec<Found> = Vec::new();
-    let failed = |patterns: &[PathBuf], why: String| Found {
-        path: patterns.first().cloned().unwrap_or_default(),
-        embedded: None,
-        certificates: Err(why),
-    };
-    match source::files(&settings.files) {
-        Ok(files) => all.extend(files.into_iter().map(source::pem_file)),
-        Err(why) => all.push(failed(&settings.files, why)),
+    let (files, failed) = source::files(&settings.files);
+    all.extend(files.into_iter().map(source::pem_file).chain(failed));
+    let (kubeconfigs, failed) = source::files(&settings.kubeconfigs);
+    all.extend(kubeconfigs.into_iter().flat_map(source::kubeconfig).chain(failed));
+    if all.is_empty()
+        && let Some(first) = settings.files.first().or(settings.kubeconfigs.first())
+    {
+        all.push(Found::nothing(first.clone(), "no file fits".to_owned()));
     }
-    match source::files(&settings.kubeconfigs) {
-        Ok(files) => all.extend(files.into_iter().flat_map(source::kubeconfig)),
-        Err(why) => all.push(failed(&settings.kubeconfigs, why)),
-    }
-    let asked_for = !settings.files.is_empty() || !settings.kubeconfigs.is_empty();
-    if all.is_empty() && asked_for {
-        let patterns = if settings.files.is_empty() { &settings.kubeconfigs } else { &settings.files };
-        all.push(failed(patterns, "no file fits".to_owned()));
-    }
-    all.into_iter().map(|found| (Place::File(found.path, found.embedded), found.certificates)).collect()
+    all
 }
 
 /// Where a certificate was found.
@@ -165,24 +175,20 @@ fn shown(path: &Path) -> String {
 /// What was found, as samples.
 pub(super) fn write(
     settings: &CertificateSettings,
-    found: &[(Place, Result<Vec<Certificate>, String>)],
+    found: &[Found],
     verified: &[(String, bool)],
     now: Timestamp,
 ) -> Looked {
     let mut samples = Samples::new(Vec::new());
     let (mut errors, mut problem, mut room, mut left_out) = (0, None, MOST_CERTIFICATES, 0_usize);
     let mut shown = BTreeSet::new();
-    for (place, certificates) in found {
+    for Found { place, certificates, problem: failed } in found {
         let labels = place.labels();
-        samples.with(ERROR, &borrowed(&labels), f64::from(u8::from(certificates.is_err())));
-        let certificates = match certificates {
-            Ok(certificates) => certificates.as_slice(),
-            Err(why) => {
-                errors += 1;
-                problem.get_or_insert_with(|| format!("{}: {why}", place.shown()));
-                &[]
-            }
-        };
+        samples.with(ERROR, &borrowed(&labels), f64::from(u8::from(failed.is_some())));
+        if let Some(why) = failed {
+            errors += 1;
+            problem.get_or_insert_with(|| format!("{}: {why}", place.shown()));
+        }
         for certificate in certificates {
             let labels = certificate_labels(&labels, certificate);
             // Two of one name and number can be told apart by nobody; the first stands.

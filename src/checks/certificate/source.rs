@@ -12,6 +12,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 
 use super::der::{self, Certificate};
+use super::{Found, Place};
 use crate::checks::paths;
 use crate::config::{Document, Documents, Environment, Limits, Section, read_bounded};
 use crate::model::{ByteSize, ColdSort};
@@ -42,37 +43,53 @@ pub(in crate::checks) struct Embedded {
     pub(super) key: String,
 }
 
-/// The certificates at one place, or why there are none.
-#[derive(Debug)]
-pub(super) struct Found {
-    pub(super) path: PathBuf,
-    pub(super) embedded: Option<Embedded>,
-    pub(super) certificates: Result<Vec<Certificate>, String>,
-}
-
-/// The files that patterns name.
-pub(super) fn files(patterns: &[PathBuf]) -> Result<Vec<PathBuf>, String> {
-    let mut files = Vec::new();
-    for pattern in patterns {
-        paths::search(pattern, &mut |path| {
-            let named = !paths::has_wildcard(pattern);
-            if files.len() <= MOST_FILES && (named || !path.is_dir()) {
+/// The files that patterns name, each once, and the patterns that could not be searched to their end.
+pub(super) fn files(patterns: &[PathBuf]) -> (Vec<PathBuf>, Vec<Found>) {
+    let (mut files, mut failed) = (Vec::new(), Vec::new());
+    for (index, pattern) in patterns.iter().enumerate() {
+        if patterns.iter().take(index).any(|other| other == pattern) {
+            continue;
+        }
+        let before = files.len();
+        let mut add = |path: PathBuf| {
+            if files.len() <= MOST_FILES && (!paths::has_wildcard(pattern) || is_candidate(&path)) {
                 files.push(path);
             }
-        })
-        .map_err(|error| error.to_string())?;
-    }
-    if files.len() > MOST_FILES {
-        return Err(format!("more than {MOST_FILES} files; split the source"));
+        };
+        let searched = paths::search(pattern, &mut add).map_err(|error| error.to_string());
+        let too_many = || Err(format!("more than {MOST_FILES} files; split the source"));
+        if let Err(why) = if files.len() > MOST_FILES { too_many() } else { searched } {
+            failed.push(Found::nothing(pattern.clone(), why));
+        }
+        // Which of too many stand first is chance.
+        if files.len() > MOST_FILES {
+            files.truncate(before);
+        }
     }
     files.cold_sort();
     files.dedup();
-    Ok(files)
+    (files, failed)
+}
+
+/// Whether a path that fits is to be read: not a folder, nor a name below something that is none. A link to nowhere is.
+fn is_candidate(path: &Path) -> bool {
+    match path.metadata() {
+        Ok(metadata) => !metadata.is_dir(),
+        Err(_) => !path.symlink_metadata().is_err_and(|error| paths::is_absent(&error)),
+    }
 }
 
 pub(super) fn pem_file(path: PathBuf) -> Found {
     let certificates = read_pem_file(&path);
-    Found { path, embedded: None, certificates }
+    at(Place::File(path, None), certificates)
+}
+
+fn at(place: Place, certificates: Result<Vec<Certificate>, String>) -> Found {
+    let (certificates, problem) = match certificates {
+        Ok(certificates) => (certificates, None),
+        Err(why) => (Vec::new(), Some(why)),
+    };
+    Found { place, certificates, problem }
 }
 
 fn read_pem_file(path: &Path) -> Result<Vec<Certificate>, String> {
@@ -107,7 +124,7 @@ pub(super) fn kubeconfig(path: PathBuf) -> Vec<Found> {
     };
     match read(&path) {
         Ok(found) => found,
-        Err(why) => vec![Found { path, embedded: None, certificates: Err(why) }],
+        Err(why) => vec![Found::nothing(path, why)],
     }
 }
 
@@ -123,7 +140,7 @@ enum Held {
     File(PathBuf),
 }
 
-struct Place {
+struct Named {
     embedded: Embedded,
     held: Held,
 }
@@ -141,19 +158,23 @@ fn first_line(error: &dyn std::fmt::Display) -> String {
     error.to_string().lines().next().unwrap_or_default().to_owned()
 }
 
-fn found(place: Place, kubeconfig: &Path) -> Found {
-    match place.held {
-        Held::File(file) => Found { embedded: Some(place.embedded), ..pem_file(file) },
+fn found(named: Named, kubeconfig: &Path) -> Found {
+    let embedded = Some(named.embedded);
+    match named.held {
+        Held::File(file) => {
+            let certificates = read_pem_file(&file);
+            at(Place::File(file, embedded), certificates)
+        }
         Held::Data(text) => {
             let compact: String = text.split_ascii_whitespace().collect();
             let bytes = STANDARD.decode(compact).map_err(|_| "not base64".to_owned());
             let certificates = bytes.and_then(|bytes| read_pem(&bytes));
-            Found { path: kubeconfig.to_owned(), embedded: Some(place.embedded), certificates }
+            at(Place::File(kubeconfig.to_owned(), embedded), certificates)
         }
     }
 }
 
-fn places(top: &mut Section<'_>) -> Vec<Place> {
+fn places(top: &mut Section<'_>) -> Vec<Named> {
     let mut places = Vec::new();
     for (list, item, key, kind) in [
         ("clusters", "cluster", "certificate-authority", "cluster"),
@@ -165,9 +186,9 @@ fn places(top: &mut Section<'_>) -> Vec<Place> {
             if let Some(mut inner) = entry.take_section(item) {
                 let embedded = || Embedded { kind, key: name.clone() };
                 if let Some(data) = inner.take_str(&format!("{key}-data")) {
-                    places.push(Place { embedded: embedded(), held: Held::Data(data) });
+                    places.push(Named { embedded: embedded(), held: Held::Data(data) });
                 } else if let Some(file) = inner.take_path(key) {
-                    places.push(Place { embedded: embedded(), held: Held::File(file) });
+                    places.push(Named { embedded: embedded(), held: Held::File(file) });
                 }
                 // Everything else is others' business; tokens and keys are looked at by nobody.
                 inner.take_rest();

@@ -123,8 +123,8 @@ fn kubeconfigs_and_what_they_name() {
         ]
     );
     assert_eq!(lines.iter().filter(|line| line.starts_with("x509_cert_not_after")).count(), 4);
-    for (_, found) in read_files(&source) {
-        assert!(!found.err().unwrap_or_default().contains("hunter2"));
+    for found in read_files(&source) {
+        assert!(!found.problem.unwrap_or_default().contains("hunter2"));
     }
 }
 
@@ -149,9 +149,50 @@ fn odd_files_are_errors_at_once() {
     ] {
         let source = settings(vec![dir.path().join(file)], vec![]);
         let found = read_files(&source);
-        let why = found[0].1.as_ref().unwrap_err();
+        let why = found[0].problem.as_ref().unwrap();
         assert!(found.len() == 1 && why.contains(part), "{file}: {why}");
         let looked = write(&source, &found, &[], NOW);
         assert!(looked.problem.unwrap().contains(part) && looked.errors == 1, "{file}");
+    }
+}
+
+#[test]
+fn a_pattern_fails_for_itself() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name);
+    for name in ["ok.pem", "live/a/cert.pem", "live/b/cert.pem"] {
+        std::fs::create_dir_all(path(name).parent().unwrap()).unwrap();
+        std::fs::write(path(name), chain()).unwrap();
+    }
+    // No folder, and nothing below it; a link to nowhere; a folder that cannot be listed.
+    std::fs::write(path("live/README"), "").unwrap();
+    std::os::unix::fs::symlink("gone", path("live/b/lost.pem")).unwrap();
+    std::fs::create_dir(path("deep")).unwrap();
+    std::fs::create_dir(path("deep/a")).unwrap();
+    std::fs::write(path("deep/a/1.pem"), chain()).unwrap();
+    std::os::unix::fs::symlink("loop", path("deep/loop")).unwrap();
+    let patterns =
+        ["ok.pem", "missing/*.pem", "missing/*.pem", "live/*/cert.pem", "live/b/l*", "deep/*/*.pem"];
+    let source = settings(patterns.map(path).to_vec(), vec![path("none/*.conf")]);
+    let lines = shown(&source, dir.path());
+    let errors: Vec<&str> = lines.iter().filter_map(|line| line.strip_prefix("x509_cert_error")).collect();
+    assert_eq!(
+        errors,
+        [
+            "{filename=*.conf,filepath=/none/*.conf} 1",
+            "{filename=*.pem,filepath=/deep/*/*.pem} 1",
+            "{filename=*.pem,filepath=/missing/*.pem} 1",
+            "{filename=1.pem,filepath=/deep/a/1.pem} 0",
+            "{filename=cert.pem,filepath=/live/a/cert.pem} 0",
+            "{filename=cert.pem,filepath=/live/b/cert.pem} 0",
+            "{filename=lost.pem,filepath=/live/b/lost.pem} 1",
+            "{filename=ok.pem,filepath=/ok.pem} 0",
+        ]
+    );
+    assert_eq!(lines.iter().filter(|line| line.starts_with("x509_cert_not_after")).count(), 8);
+    let problems: Vec<String> = read_files(&source).into_iter().filter_map(|found| found.problem).collect();
+    let cannot_list = |name: &str| format!("cannot list {}: ", path(name).display());
+    for (problem, name) in problems.iter().skip(1).zip(["missing", "deep/loop", "none"]) {
+        assert!(problem.starts_with(&cannot_list(name)), "{problem}");
     }
 }
