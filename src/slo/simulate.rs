@@ -1,10 +1,10 @@
 //! An outage played through: when each alert fires, when it goes, and what the outage costs.
 //!
 //! The model: before and after nothing fails, during the outage a constant part does, and events come evenly. Then the
-//! error ratio over a window is the part of the outage in it times the error rate, and every instant is a quotient. After
-//! the end it stays above a bound for as long as enough of the outage is in the window, and an alert that must hold for
-//! some time may come only then. Where slices of time count, the outage begins with one, and what fails is slices: all
-//! that it fills or none, as the error rate is beyond what a slice may have or not.
+//! error ratio over a window is the part of the outage in it times the error rate, and every instant is a quotient.
+//! After the end it stays above a bound for as long as enough of the outage is in the window, and an alert that must
+//! hold for some time may come only then. Where slices of time count, the outage begins with one, and what fails is
+//! slices: all that it fills or none, as the error rate is beyond what a slice may have or not.
 //! Rules add up to one interval of evaluation.
 //!
 //! Source: Google's SRE workbook, "Alerting on SLOs": detection time.
