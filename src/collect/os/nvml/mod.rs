@@ -3,7 +3,8 @@
 //!
 //! One function a call of the library, with its outcome as a `Result`; nothing is interpreted here. A function
 //! that an older driver's library lacks answers [`Failure::FUNCTION_NOT_FOUND`]. Invariant: [`Library`] outlives
-//! every call, and the library takes calls from any thread (NVML API reference, "thread safety").
+//! every call, what it loaded stays loaded (`loaded.rs` says why), and the library takes calls from any thread (NVML
+//! API reference, "thread safety").
 
 /// A function of the library by its name, or [`Failure::FUNCTION_NOT_FOUND`].
 macro_rules! symbol {
@@ -13,6 +14,7 @@ macro_rules! symbol {
 }
 
 mod failure;
+mod loaded;
 mod watch;
 
 use std::ffi::{CStr, c_char, c_int, c_uint, c_ulonglong};
@@ -91,7 +93,7 @@ pub(in crate::collect) const MOST_PROCESSES: usize = 1_024;
 /// Functions are looked up when they are called: a fifth of a microsecond beside a call into the driver. The crate's
 /// own loader looks up all four hundred at once, which was 1 % of the binary.
 pub(in crate::collect) struct Library {
-    lib: libloading::Library,
+    lib: &'static libloading::Library,
 }
 
 /// Functions of the library that write one value about a device.
@@ -150,10 +152,8 @@ impl Library {
     /// # Errors
     /// It cannot be loaded, or refuses; as text for people.
     pub(in crate::collect) fn open(path: &Path) -> Result<Self, String> {
-        // SAFETY: loading a library runs its constructors. It is the driver's own, or one that the
-        // configuration names.
-        let lib = unsafe { libloading::Library::new(path) }.map_err(|e| e.to_string())?;
-        let init = load(&lib, "nvmlInit_v2\0", |declared| &declared.nvmlInit_v2)
+        let lib = loaded::library(path)?;
+        let init = load(lib, "nvmlInit_v2\0", |declared| &declared.nvmlInit_v2)
             .map_err(|_| "not NVML: it has no nvmlInit_v2".to_owned())?;
         // SAFETY: takes no arguments.
         check(unsafe { init() }).map_err(|e| e.to_string())?;
@@ -161,7 +161,7 @@ impl Library {
     }
 
     fn function<F: Copy>(&self, name: &str, declaration: Declaration<F>) -> Outcome<F> {
-        load(&self.lib, name, declaration)
+        load(self.lib, name, declaration)
     }
 
     pub(in crate::collect) fn driver_version(&self) -> Outcome<String> {
