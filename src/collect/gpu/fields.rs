@@ -2,7 +2,8 @@
 //! `DCGM field, Prometheus type, help` a line, `#` before a comment.
 //!
 //! A field that DCGM has and NVML has not is left out with a warning, so that a file made for dcgm-exporter
-//! works; a name that is no field of DCGM's, or a type that is none, is an error with its line.
+//! works, and so is a number that is to be a label, which would make a new series of each value; a name that is no
+//! field of DCGM's, or a type that is none, is an error with its line.
 
 use std::fs::File;
 use std::io::Read as _;
@@ -28,6 +29,15 @@ pub(super) struct Chosen {
 pub(super) struct Selection {
     pub(super) families: Vec<Chosen>,
     pub(super) labels: Vec<&'static str>,
+}
+
+/// What a file asks for and is not given.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct LeftOut {
+    /// Fields of DCGM that NVML does not give.
+    pub(super) unknown: Vec<String>,
+    /// Numbers that are to be labels, each after its line and column.
+    pub(super) numbers: Vec<String>,
 }
 
 impl Selection {
@@ -71,27 +81,32 @@ impl Selection {
         if length as u64 > LARGEST_FILE {
             return Err(format!("{path} is larger than {} KiB", LARGEST_FILE >> 10));
         }
-        let (selection, unknown) = Self::from_csv(&text).map_err(|what| format!("{path}:{what}"))?;
+        let (selection, left_out) = Self::from_csv(&text).map_err(|what| format!("{path}:{what}"))?;
+        let LeftOut { unknown, numbers } = left_out;
         if !unknown.is_empty() {
             let fields = unknown.join(", ");
             tracing::warn!(path, fields, "Left out fields of DCGM that NVML does not give");
         }
+        for field in numbers {
+            let at = format!("{path}:{field}");
+            tracing::warn!(at, "Left out a number that is to be a label; use gauge, counter or untyped");
+        }
         Ok(selection)
     }
 
-    /// The selection, and the fields that cannot be given; an error begins with its line and column.
-    pub(super) fn from_csv(text: &str) -> Result<(Self, Vec<String>), String> {
-        let (mut selection, mut unknown) = (Self::default(), Vec::new());
+    /// The selection, and what is left out of it; an error begins with its line and column.
+    pub(super) fn from_csv(text: &str) -> Result<(Self, LeftOut), String> {
+        let (mut selection, mut left_out) = (Self::default(), LeftOut::default());
         for (number, line) in (1..).zip(text.lines()) {
-            let line = line.trim();
-            if line.is_empty() || line.starts_with('#') {
+            if line.trim().is_empty() || line.trim().starts_with('#') {
                 continue;
             }
-            let mut parts = line.splitn(3, ',').map(|part| part.trim().trim_matches('"'));
-            let (Some(name), Some(kind)) = (parts.next(), parts.next()) else {
+            let parts = split(line).map_err(|(at, what)| format!("{number}:{at}: {what}"))?;
+            let mut parts = parts.iter().map(|(at, part)| (*at, &**part));
+            let (Some((begin, name)), Some((at, kind))) = (parts.next(), parts.next()) else {
+                let line = line.trim();
                 return Err(format!("{number}:1: expected `field, type, help`, found {line:?}"));
             };
-            let at = line.find(',').map_or(1, |comma| comma + 2);
             let kind = match kind {
                 "gauge" => Some(Kind::Gauge),
                 "counter" => Some(Kind::Counter),
@@ -103,16 +118,20 @@ impl Selection {
                     ));
                 }
             };
-            let help = parts.next().filter(|help| !help.is_empty());
+            let help = parts.next().map(|(_, help)| help).filter(|help| !help.is_empty());
+            if kind.is_none() && FAMILIES.iter().any(|family| family.name == name) {
+                left_out.numbers.push(format!("{number}:{at}: {name}"));
+                continue;
+            }
             let added = match kind {
                 Some(kind) => selection.add_named(name, Some(kind), help),
                 None => selection.add_label_named(name),
             };
-            if !added.map_err(|what| format!("{number}:1: {what}"))? {
-                unknown.push(name.to_owned());
+            if !added.map_err(|what| format!("{number}:{begin}: {what}"))? {
+                left_out.unknown.push(name.to_owned());
             }
         }
-        Ok((selection, unknown))
+        Ok((selection, left_out))
     }
 
     /// Whether it is one that can be given.
@@ -153,6 +172,25 @@ impl Selection {
     }
 }
 
+/// A line's name, type and help, each after its column; commas of the help are its own. An error has a column, too.
+fn split(line: &str) -> Result<Vec<(usize, String)>, (usize, &'static str)> {
+    let (mut parts, mut column) = (Vec::new(), 1);
+    for part in line.splitn(3, ',') {
+        let at = column + part.len() - part.trim_start().len();
+        parts.push((at, unquote(part.trim()).map_err(|what| (at, what))?));
+        column += part.len() + 1;
+    }
+    Ok(parts)
+}
+
+/// What a part says, which may stand in quotes; those within it are doubled then.
+fn unquote(part: &str) -> Result<String, &'static str> {
+    let Some(quoted) = part.strip_prefix('"') else { return Ok(part.to_owned()) };
+    let inner = quoted.strip_suffix('"').filter(|inner| !inner.replace("\"\"", "").contains('"'));
+    let inner = inner.ok_or("what begins with a quote ends with one, and those within it are doubled")?;
+    Ok(inner.replace("\"\"", "\""))
+}
+
 fn refuse(what: String) -> BuildError {
     BuildError { collector: "gpu", what: format!("--collector.gpu.fields: {what}") }
 }
@@ -187,21 +225,50 @@ mod tests {
         let text = "# Format\n\nDCGM_FI_DEV_SM_CLOCK,  gauge, SM clock, in MHz.\n# DCGM_FI_DEV_PSTATE, gauge, x\n\
             DCGM_FI_DRIVER_VERSION, label, Driver Version\nDCGM_EXP_CLOCK_EVENTS_COUNT, gauge, x\n\
             DCGM_FI_DEV_XID_ERRORS, counter\n";
-        let (selection, unknown) = Selection::from_csv(text).unwrap();
+        let (selection, left_out) = Selection::from_csv(text).unwrap();
         let chosen: Vec<_> =
             selection.families.iter().map(|c| (c.family.name, c.kind, c.help.as_str())).collect();
         let [clock, xid] = chosen.as_slice() else { panic!("{chosen:?}") };
         assert_eq!(*clock, ("DCGM_FI_DEV_SM_CLOCK", Kind::Gauge, "SM clock, in MHz."));
         assert_eq!((xid.0, xid.1), ("DCGM_FI_DEV_XID_ERRORS", Kind::Counter));
-        assert_eq!((selection.labels, unknown.len()), (vec!["DCGM_FI_DRIVER_VERSION"], 1));
+        assert_eq!(selection.labels, ["DCGM_FI_DRIVER_VERSION"]);
+        assert_eq!(left_out.unknown, ["DCGM_EXP_CLOCK_EVENTS_COUNT"]);
         for (text, want) in [
             ("DCGM_FI_DEV_SM_CLOCK\n", "1:1: expected `field, type, help`"),
-            ("\nDCGM_FI_DEV_SM_CLOCK, gouge, x\n", "2:22: \"gouge\" is no type"),
+            ("\nDCGM_FI_DEV_SM_CLOCK, gouge, x\n", "2:23: \"gouge\" is no type"),
             ("SM_CLOCK, gauge, x\n", "1:1: \"SM_CLOCK\" is no field of DCGM"),
         ] {
             let error = Selection::from_csv(text).unwrap_err();
             assert!(error.starts_with(want), "{error}");
         }
+    }
+
+    #[test]
+    fn quotes_are_those_of_csv() {
+        let help = |line: &str| match Selection::from_csv(line) {
+            Ok((selection, _)) => selection.families[0].help.clone(),
+            Err(error) => error,
+        };
+        for (line, want) in [
+            (r##"DCGM_FI_DEV_SM_CLOCK,gauge,"say ""hi""""##, r#"say "hi""#),
+            (r#""DCGM_FI_DEV_SM_CLOCK", "gauge", "one, two""#, "one, two"),
+            (r#"DCGM_FI_DEV_SM_CLOCK, gauge, the "clock""#, r#"the "clock""#),
+        ] {
+            assert_eq!(help(line), want, "{line}");
+        }
+        for part in ["\"", "\"open", "\"half\"\"", "\"a\" b\"", "\"a\" b"] {
+            let error = help(&format!(" DCGM_FI_DEV_SM_CLOCK, gauge, {part}"));
+            assert!(error.starts_with("1:31: what begins with a quote"), "{part}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_number_that_is_to_be_a_label_is_left_out_for_that() {
+        let text = "DCGM_FI_DEV_SM_CLOCK, gauge, x\nDCGM_FI_DEV_GPU_TEMP, label, x\nDCGM_FI_X, label\n";
+        let (selection, left_out) = Selection::from_csv(text).unwrap();
+        assert_eq!((selection.families.len(), selection.labels.len()), (1, 0));
+        assert_eq!(left_out.numbers, ["2:23: DCGM_FI_DEV_GPU_TEMP"]);
+        assert_eq!(left_out.unknown, ["DCGM_FI_X"]);
     }
 
     #[test]
