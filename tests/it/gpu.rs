@@ -3,6 +3,7 @@
 //! The library is the example `fake_nvml`, which `cargo test` builds; its scenarios are in `tests/gpu`.
 
 use std::fmt::Write as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -154,6 +155,81 @@ fn a_driver_that_comes_later_is_found_and_one_that_goes_is_let_go() {
     driven.until("outrigger_gpu_up", |text| text.lines().count() == 2);
 }
 
+/// Threads that called into the library outlive a session and then run the library's own destructors.
+#[test]
+fn a_driver_may_come_and_go_while_threads_wait_in_it() {
+    let fields = "--collector.gpu.fields=default,DCGM_FI_DEV_PCIE_TX_THROUGHPUT";
+    let driven = Driven::start(TWO_GPUS, &[fields]);
+    let gone = TWO_GPUS.replace("driver 580.95.05\n", "");
+    let tasks = format!("/proc/{}/task", driven.program.pid());
+    let waits = |task: std::io::Result<std::fs::DirEntry>| {
+        let name = std::fs::read_to_string(task.unwrap().path().join("comm")).unwrap_or_default();
+        ["gpu-xid\n", "gpu-pcie\n"].contains(&&*name)
+    };
+    for _ in 0..3 {
+        driven.becomes(TWO_GPUS);
+        driven.until("outrigger_gpu_available", |text| text == "outrigger_gpu_available 1\n");
+        driven.until("DCGM_FI_DEV_PCIE_TX_THROUGHPUT{", |text| text.contains("gpu=\"1\""));
+        driven.becomes(&gone);
+        driven.until("outrigger_gpu_available", |text| {
+            let ended = !std::fs::read_dir(&tasks).unwrap().any(waits);
+            text == "outrigger_gpu_available 0\n" && ended
+        });
+    }
+    let maps = std::fs::read_to_string(format!("/proc/{}/maps", driven.program.pid())).unwrap();
+    let loaded = maps.lines().filter(|l| l.ends_with("libfake_nvml.so") && l.contains("r-xp"));
+    assert_eq!(loaded.count(), 1, "one copy of the library, however often it was opened:\n{maps}");
+}
+
+#[test]
+fn a_library_that_is_replaced_is_loaded_beside_the_one_that_was() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, new) = (dir.path().join("libnvidia-ml.so.1"), dir.path().join("new"));
+    std::fs::copy(library(), &path).unwrap();
+    let flag = format!("--collector.gpu.nvml-library={}", path.display());
+    let driven = Driven::start(TWO_GPUS, &[&flag]);
+    driven.until("outrigger_gpu_up", |text| text.lines().count() == 2);
+    std::fs::copy(library(), &new).unwrap();
+    std::fs::rename(&new, &path).unwrap();
+    driven.becomes(&TWO_GPUS.replace("driver 580.95.05", "driver error 18"));
+    driven.until("outrigger_gpu_available", |text| text == "outrigger_gpu_available 0\n");
+    driven.becomes(TWO_GPUS);
+    driven.until("outrigger_gpu_up", |text| text.lines().count() == 2);
+    let maps = std::fs::read_to_string(format!("/proc/{}/maps", driven.program.pid())).unwrap();
+    let inode = std::fs::metadata(&path).unwrap().ino().to_string();
+    assert!(maps.lines().any(|l| l.split_whitespace().nth(4) == Some(&inode)), "{maps}");
+}
+
+#[test]
+fn a_gpu_that_hangs_at_the_start_costs_the_others_neither_errors_nor_throughput() {
+    let hangs = format!("xid 1 79\n{}", TWO_GPUS.replacen("[gpu]", "[gpu]\nhang", 1));
+    let fields = "--collector.gpu.fields=DCGM_FI_DEV_XID_ERRORS,DCGM_FI_DEV_PCIE_TX_THROUGHPUT";
+    let driven = Driven::start(&hangs, &[fields, "--collector.gpu.device-timeout=100ms"]);
+    driven.until("outrigger_gpu_xid_errors_total", |text| text.contains("gpu=\"1\""));
+    driven.until("DCGM_FI_DEV_PCIE_TX_THROUGHPUT{", |text| text.contains("gpu=\"1\""));
+}
+
+#[test]
+fn errors_are_heard_of_a_gpu_that_was_lost_at_the_start() {
+    let driven = Driven::start(&TWO_GPUS.replacen("[gpu]", "[gpu]\nerror 15", 1), &[]);
+    driven.until("outrigger_gpu_up", |text| text.ends_with(" 1\n") && text.contains(" 0\n"));
+    driven.program.logged("Critical errors of a GPU cannot be waited for");
+    driven.becomes(&format!("xid 0 48\n{TWO_GPUS}"));
+    driven.until("outrigger_gpu_xid_errors_total", |text| text.contains("xid=\"48\"} 1\n"));
+}
+
+#[test]
+fn errors_are_heard_again_after_a_wait_that_failed() {
+    let driven = Driven::start(TWO_GPUS, &[]);
+    driven.until("outrigger_gpu_up", |text| text.lines().count() == 2);
+    let lost = TWO_GPUS.replacen("[gpu]", "[gpu]\nwait error 15", 1);
+    driven.becomes(&format!("xid 1 79\n{lost}"));
+    driven.program.logged("the GPU is lost: it has fallen off the bus");
+    driven.until("outrigger_gpu_xid_errors_total", |text| text.contains("xid=\"79\"} 1\n"));
+    driven.becomes(&format!("xid 0 48\nxid 1 79\n{TWO_GPUS}"));
+    driven.until("outrigger_gpu_xid_errors_total", |text| text.contains("xid=\"48\"} 1\n"));
+}
+
 #[test]
 fn instances_come_and_go_with_their_mode() {
     let driven = Driven::start(TWO_GPUS, &[]);
@@ -186,7 +262,7 @@ fn a_file_of_dcgm_exporter_is_read_and_its_errors_have_places() {
     let output = outrigger().arg(&flag).output().unwrap();
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert!(
-        !output.status.success() && stderr.contains("counters.csv:1:22: \"gouge\" is no type"),
+        !output.status.success() && stderr.contains("counters.csv:1:23: \"gouge\" is no type"),
         "{stderr}"
     );
 }

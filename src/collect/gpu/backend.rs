@@ -13,6 +13,9 @@ pub(super) enum GpuError {
     /// This GPU does not answer; others may.
     #[error("{0}")]
     Device(String),
+    /// This GPU or its driver cannot, and there is no use in asking again.
+    #[error("{0}")]
+    Unsupported(String),
 }
 
 /// What is asked of a GPU in each pass.
@@ -22,15 +25,6 @@ pub(super) struct Questions {
     pub(super) wanted: Wanted,
     /// Whether its processes, too.
     pub(super) processes: bool,
-}
-
-/// A critical error that a GPU reported.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Xid {
-    /// Number of the GPU.
-    pub(super) gpu: u32,
-    /// NVIDIA's number of the error.
-    pub(super) code: u64,
 }
 
 /// A driver that is there.
@@ -50,13 +44,13 @@ pub(super) trait GpuBackend: Send + Sync {
     /// It does not answer.
     fn open(&self, gpu: u32) -> Result<Box<dyn GpuDevice>, GpuError>;
 
-    /// Waits for a critical error of any GPU, at most as long as told; called by one thread.
+    /// Begins to listen to one GPU's critical errors; may block for as long as the driver pleases.
     ///
     /// # Errors
-    /// Such errors cannot be waited for.
-    fn next_xid(&self, wait: Duration) -> Result<Option<Xid>, GpuError>;
+    /// The GPU does not answer, or has no such events.
+    fn listen(&self, gpu: u32) -> Result<Box<dyn CriticalErrors>, GpuError>;
 
-    /// Samples what takes long, bytes out of and into a GPU over PCIe (KB/s); called by one thread.
+    /// Samples what takes long, bytes out of and into a GPU over PCIe (KB/s); called by one thread a GPU.
     ///
     /// # Errors
     /// The GPU does not answer or does not count.
@@ -73,6 +67,15 @@ pub(super) trait GpuDevice: Send {
     /// # Errors
     /// It is lost, or the driver is. What it merely does not support is absent from the reading.
     fn read(&mut self, questions: &Questions) -> Result<Reading, GpuError>;
+}
+
+/// The critical errors that one GPU reports from now on.
+pub(super) trait CriticalErrors: Send {
+    /// Waits for the next one, at most as long as told; NVIDIA's number of it.
+    ///
+    /// # Errors
+    /// No more can be heard this way: listen anew.
+    fn next(&mut self, wait: Duration) -> Result<Option<u64>, GpuError>;
 }
 
 /// Opens the driver, if there is one.

@@ -4,8 +4,10 @@
 //! The driver's library is loaded at run time, when there are signs of a driver; where there are none, a pass
 //! costs three questions for a file. Each GPU is asked on a thread that may hang ([`Prober`]): one that is lost
 //! or hangs costs only its own samples. What the driver makes wait - critical errors, PCIe throughput - has
-//! threads of its own. Invariant: the collector itself calls the driver only to open it and to count GPUs.
+//! threads of its own, one a GPU ([`Asides`]). Invariant: the collector itself calls the driver only to open it
+//! and to count GPUs.
 
+mod asides;
 mod backend;
 mod counters;
 mod families;
@@ -24,13 +26,14 @@ mod xid;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+use self::asides::Asides;
 use self::backend::{GpuBackend, GpuDevice, GpuError, OpenBackend, Questions};
 use self::fields::Selection;
 use self::reading::Quantity::{ClockReasons, PcieReceived, PcieSent};
 use self::reading::{Identity, Reading};
 use self::slow::PcieSampler;
 use self::write::Labels;
-use self::xid::{Ledger, Watcher};
+use self::xid::Ledger;
 use super::prober::{Prober, Question, Threads};
 use super::{BuildError, CollectError, Collector, Flag, FlagKind, Host, Options, Pass, Spec};
 use crate::model::{Batch, OncePerState};
@@ -98,7 +101,7 @@ const MOST_GPUS: u32 = 128;
 /// Part of the pass's time that is left to write the samples when a GPU does not answer.
 const RESERVED: u32 = 20;
 
-/// A driver that does not open is tried again after this, doubled each time up to [`LONGEST_RETRY`].
+/// What fails, as a driver that does not open, is tried again after this, doubled each time up to [`LONGEST_RETRY`].
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 const LONGEST_RETRY: Duration = Duration::from_secs(60);
 
@@ -157,7 +160,7 @@ struct Driver {
     versions: [String; 2],
     gpus: Vec<Known>,
     pcie: Option<PcieSampler>,
-    _watcher: Watcher,
+    watchers: Asides,
 }
 
 /// A GPU, answering or not.
@@ -257,8 +260,8 @@ impl Gpu {
         Ok(Driver {
             versions: backend.versions(),
             gpus: (0..count).map(known).collect(),
-            pcie: wants_pcie.then(|| PcieSampler::start(Arc::clone(&backend))),
-            _watcher: Watcher::start(Arc::clone(&backend), self.ledger.clone()),
+            pcie: wants_pcie.then(|| PcieSampler::new(Arc::clone(&backend), count)),
+            watchers: xid::watchers(Arc::clone(&backend), count, self.ledger.clone()),
             backend,
         })
     }
@@ -288,6 +291,7 @@ impl Collector for Gpu {
         opened.map_err(|error| CollectError::NoData(error.to_string()))?;
         let Some(driver) = &mut self.driver else { return Ok(()) };
 
+        driver.watchers.tend();
         let left = pass.deadline.saturating_duration_since(Instant::now());
         let until = pass.deadline.checked_sub((left / RESERVED).max(Duration::from_millis(1)));
         let questions: Vec<_> = driver.gpus.iter().map(|known| known.asked.clone()).collect();
@@ -304,15 +308,19 @@ impl Collector for Gpu {
         for (known, answer) in driver.gpus.iter_mut().zip(answers) {
             gone |= matches!(&answer, Some(Err(GpuError::NoDriver(_))));
             let pcie = driver.pcie.as_ref().and_then(|pcie| pcie.of(known.asked.gpu));
+            let was_up = known.health.state().is_ok();
             left_out += shown.write(out, known, answer, pcie, &mut room);
+            if !was_up && known.health.state().is_ok() {
+                driver.watchers.kick(known.asked.gpu);
+            }
+            if let Some(pcie) = &mut driver.pcie {
+                pcie.kick(known.asked.gpu);
+            }
         }
         let help = "Processes on GPUs that are not shown, because there are more than 256.";
         if self.questions.processes {
             #[allow(clippy::cast_precision_loss, reason = "a small number")]
             out.gauge("outrigger_gpu_processes_left_out", help, &[], left_out as f64);
-        }
-        if let Some(pcie) = &driver.pcie {
-            pcie.kick(u32::try_from(driver.gpus.len()).unwrap_or(MOST_GPUS));
         }
         if gone {
             self.driver = None;

@@ -5,10 +5,10 @@
 //! is absent from this reading only.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::backend::{GpuBackend, GpuDevice, GpuError, Questions, Xid};
+use super::backend::{CriticalErrors, GpuBackend, GpuDevice, GpuError, Questions};
 use super::counters::Counters;
 use super::reading::Quantity::{self, *};
 use super::reading::{Identity, Instance, Reading, Values};
@@ -17,13 +17,15 @@ use crate::collect::HostPaths;
 use crate::collect::os::nvml::{ALL_LINKS, Device, EventSet, Failure, Field, Library, Outcome};
 use crate::model::ColdSort;
 
-/// Where drivers, distributions and container runtimes put the library, in the order tried.
+/// Where drivers, distributions and container runtimes put the library, in the order tried. After an upgrade of the
+/// driver the name alone stands for what is loaded already and no longer fits; the places have the new file.
 const PLACES: &[&str] = &[
     "libnvidia-ml.so.1",
     "/usr/local/nvidia/lib64/libnvidia-ml.so.1",
     "/usr/lib/x86_64-linux-gnu/libnvidia-ml.so.1",
     "/usr/lib/aarch64-linux-gnu/libnvidia-ml.so.1",
     "/usr/lib64/libnvidia-ml.so.1",
+    "/usr/lib/libnvidia-ml.so.1",
     "/run/nvidia/driver/usr/lib/x86_64-linux-gnu/libnvidia-ml.so.1",
     "/run/nvidia/driver/usr/lib64/libnvidia-ml.so.1",
     "/usr/lib/wsl/lib/libnvidia-ml.so.1",
@@ -50,7 +52,7 @@ pub(super) fn open(paths: &HostPaths, given: &str) -> Result<Box<dyn GpuBackend>
     let mut why = Vec::new();
     for place in &places {
         match Library::open(place) {
-            Ok(library) => return Ok(Box::new(Nvml::new(library))),
+            Ok(library) => return Ok(Box::new(Nvml { nvml: Arc::new(library) })),
             Err(error) => why.push(explain(place, error)),
         }
     }
@@ -76,47 +78,27 @@ fn error(failure: Failure) -> GpuError {
 /// The open library.
 struct Nvml {
     nvml: Arc<Library>,
-    /// `None` until somebody waits for events.
-    events: Mutex<Option<Events>>,
 }
 
-struct Events {
-    set: EventSet,
-    devices: Vec<(u32, Device)>,
+/// A queue of one GPU's errors. One of several GPUs would fail for all when one is lost.
+struct Queue {
+    nvml: Arc<Library>,
+    /// `None` when it is given back.
+    set: Option<EventSet>,
 }
 
-impl Nvml {
-    fn new(library: Library) -> Self {
-        Self { nvml: Arc::new(library), events: Mutex::new(None) }
-    }
-
-    fn listen(&self) -> Result<Events, GpuError> {
-        let mut set = self.nvml.new_event_set().map_err(error)?;
-        let mut devices = Vec::new();
-        let mut refusal = Failure::NOT_FOUND;
-        for gpu in 0..self.count()? {
-            let registered = self.nvml.device(gpu).and_then(|device| {
-                self.nvml.register_xid(device, &mut set)?;
-                Ok(device)
-            });
-            match registered {
-                Ok(device) => devices.push((gpu, device)),
-                Err(failure) => refusal = failure,
-            }
-        }
-        if devices.is_empty() {
-            self.nvml.free_event_set(set);
-            return Err(error(refusal));
-        }
-        Ok(Events { set, devices })
-    }
-}
-
-impl Drop for Nvml {
+impl Drop for Queue {
     fn drop(&mut self) {
-        if let Some(events) = self.events.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            self.nvml.free_event_set(events.set);
+        if let Some(set) = self.set.take() {
+            self.nvml.free_event_set(set);
         }
+    }
+}
+
+impl CriticalErrors for Queue {
+    fn next(&mut self, wait: Duration) -> Result<Option<u64>, GpuError> {
+        let timeout_ms = u32::try_from(wait.as_millis()).unwrap_or(u32::MAX);
+        self.set.as_mut().map_or(Ok(None), |set| self.nvml.wait(set, timeout_ms).map_err(error))
     }
 }
 
@@ -143,18 +125,17 @@ impl GpuBackend for Nvml {
         }))
     }
 
-    fn next_xid(&self, wait: Duration) -> Result<Option<Xid>, GpuError> {
-        let mut events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
-        let events = match &mut *events {
-            Some(events) => events,
-            none => none.insert(self.listen()?),
+    fn listen(&self, gpu: u32) -> Result<Box<dyn CriticalErrors>, GpuError> {
+        let refused = |failure: Failure| match failure.is_passing() {
+            true => error(failure),
+            false => GpuError::Unsupported(failure.to_string()),
         };
-        let timeout_ms = u32::try_from(wait.as_millis()).unwrap_or(u32::MAX);
-        let Some(event) = self.nvml.wait(&mut events.set, timeout_ms).map_err(error)? else {
-            return Ok(None);
-        };
-        let gpu = events.devices.iter().find(|(_, device)| *device == event.device);
-        Ok(gpu.map(|(gpu, _)| Xid { gpu: *gpu, code: event.data }))
+        let device = self.nvml.device(gpu).map_err(error)?;
+        let mut set = self.nvml.new_event_set().map_err(refused)?;
+        let registered = self.nvml.register_xid(device, &mut set);
+        let queue = Queue { nvml: Arc::clone(&self.nvml), set: Some(set) };
+        registered.map_err(refused)?;
+        Ok(Box::new(queue))
     }
 
     fn pcie_throughput(&self, gpu: u32) -> Result<[f64; 2], GpuError> {

@@ -1,11 +1,12 @@
 //! PCIe throughput, which the driver samples for 20 ms a direction while the caller waits: asked for after a
-//! pass, on a thread of its own, and told in the next one.
+//! pass, on a thread for each GPU, and told in the next one.
 
 use std::collections::BTreeMap;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::asides::Asides;
 use super::backend::GpuBackend;
 
 /// A value older than this says nothing of now.
@@ -13,52 +14,37 @@ const STANDS: Duration = Duration::from_secs(120);
 
 type Table = Arc<Mutex<BTreeMap<u32, ([f64; 2], Instant)>>>;
 
-/// The thread and what it found.
-#[derive(Debug)]
+/// The threads and what they found.
 pub(super) struct PcieSampler {
     table: Table,
-    /// `None` where the thread could not be started; it ends when this is dropped.
-    kick: Option<SyncSender<u32>>,
+    threads: Asides,
 }
 
 impl PcieSampler {
-    pub(super) fn start(backend: Arc<dyn GpuBackend>) -> Self {
+    pub(super) fn new(backend: Arc<dyn GpuBackend>, gpus: u32) -> Self {
         let table = Table::default();
-        let (kick, kicked) = sync_channel(1);
-        let sample = {
-            let table = Arc::clone(&table);
-            move || sample(&*backend, &table, &kicked)
+        let sampled = Arc::clone(&table);
+        let sample = move |gpu| {
+            let rates = backend.pcie_throughput(gpu);
+            let mut table = sampled.lock().unwrap_or_else(PoisonError::into_inner);
+            match rates {
+                Ok(rates) => drop(table.insert(gpu, (rates, Instant::now()))),
+                Err(_) => drop(table.remove(&gpu)),
+            }
         };
-        let started = std::thread::Builder::new().name("gpu-pcie".into()).spawn(sample);
-        if let Err(error) = &started {
-            tracing::warn!(%error, "cannot start the thread that samples PCIe throughput");
-        }
-        Self { table, kick: started.is_ok().then_some(kick) }
+        let work = Arc::new(move |gpu: u32, kicked: &Receiver<()>| kicked.iter().for_each(|()| sample(gpu)));
+        Self { table, threads: Asides::new("gpu-pcie", gpus, work) }
     }
 
-    /// Has all GPUs sampled again, unless that is under way.
-    pub(super) fn kick(&self, gpus: u32) {
-        if let Some(kick) = &self.kick {
-            let _ = kick.try_send(gpus);
-        }
+    /// Has a GPU sampled again, unless that is under way.
+    pub(super) fn kick(&mut self, gpu: u32) {
+        self.threads.tend();
+        self.threads.kick(gpu);
     }
 
     /// KB/s out of and into a GPU, as last sampled.
     pub(super) fn of(&self, gpu: u32) -> Option<[f64; 2]> {
         let table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
         table.get(&gpu).filter(|(_, at)| at.elapsed() < STANDS).map(|(rates, _)| *rates)
-    }
-}
-
-fn sample(backend: &dyn GpuBackend, table: &Table, kicked: &Receiver<u32>) {
-    for gpus in kicked {
-        for gpu in 0..gpus {
-            let rates = backend.pcie_throughput(gpu);
-            let mut table = table.lock().unwrap_or_else(PoisonError::into_inner);
-            match rates {
-                Ok(rates) => drop(table.insert(gpu, (rates, Instant::now()))),
-                Err(_) => drop(table.remove(&gpu)),
-            }
-        }
     }
 }

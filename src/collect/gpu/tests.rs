@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Condvar;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::backend::Xid;
+use super::backend::CriticalErrors;
 use super::reading::Quantity::{self, *};
 use super::reading::{Activity, Instance, Process, Values};
 use super::*;
@@ -19,7 +19,10 @@ struct World {
     gone: AtomicBool,
     gpus: Mutex<Vec<FakeGpu>>,
     changed: Condvar,
-    xids: Mutex<Vec<Xid>>,
+    /// GPU and number; the last one of a GPU is told first.
+    xids: Mutex<Vec<(u32, u64)>>,
+    /// How often each was listened to.
+    listened: Mutex<BTreeMap<u32, u32>>,
     opened: Mutex<BTreeMap<u32, u32>>,
 }
 
@@ -34,6 +37,19 @@ impl World {
     fn change(&self, change: impl FnOnce(&mut Vec<FakeGpu>)) {
         change(&mut self.gpus.lock().unwrap());
         self.changed.notify_all();
+    }
+}
+
+impl World {
+    fn answers(&self, gpu: u32) -> Result<Reading, GpuError> {
+        let mut gpus = self.gpus.lock().unwrap();
+        while gpus[gpu as usize].hangs {
+            gpus = self.changed.wait(gpus).unwrap();
+        }
+        match &gpus[gpu as usize] {
+            gpu if gpu.lost => Err(GpuError::Device("the GPU is lost".to_owned())),
+            gpu => Ok(gpu.reading.clone()),
+        }
     }
 }
 
@@ -56,12 +72,14 @@ impl GpuBackend for FakeDriver {
         Ok(Box::new(FakeDevice { world: Arc::clone(&self.0), gpu }))
     }
 
-    fn next_xid(&self, _wait: Duration) -> Result<Option<Xid>, GpuError> {
-        // Then the thread ends.
-        self.0.xids.lock().unwrap().pop().map(Some).ok_or(GpuError::Device("no events".to_owned()))
+    fn listen(&self, gpu: u32) -> Result<Box<dyn CriticalErrors>, GpuError> {
+        *self.0.listened.lock().unwrap().entry(gpu).or_default() += 1;
+        self.0.answers(gpu)?;
+        Ok(Box::new(FakeDevice { world: Arc::clone(&self.0), gpu }))
     }
 
     fn pcie_throughput(&self, gpu: u32) -> Result<[f64; 2], GpuError> {
+        self.0.answers(gpu)?;
         Ok([f64::from(gpu) + 1.0, f64::from(gpu) + 2.0])
     }
 }
@@ -82,15 +100,7 @@ impl GpuDevice for FakeDevice {
     }
 
     fn read(&mut self, questions: &Questions) -> Result<Reading, GpuError> {
-        let mut gpus = self.world.gpus.lock().unwrap();
-        while gpus[self.gpu as usize].hangs {
-            gpus = self.world.changed.wait(gpus).unwrap();
-        }
-        let gpu = &gpus[self.gpu as usize];
-        if gpu.lost {
-            return Err(GpuError::Device("the GPU is lost".to_owned()));
-        }
-        let mut reading = gpu.reading.clone();
+        let mut reading = self.world.answers(self.gpu)?;
         for quantity in Quantity::ALL.iter().filter(|q| !questions.wanted.has(**q)) {
             assert!(reading.values.get(*quantity).is_none(), "{quantity:?} was not asked for");
         }
@@ -98,6 +108,20 @@ impl GpuDevice for FakeDevice {
             reading.processes.clear();
         }
         Ok(reading)
+    }
+}
+
+impl CriticalErrors for FakeDevice {
+    fn next(&mut self, wait: Duration) -> Result<Option<u64>, GpuError> {
+        self.world.answers(self.gpu)?;
+        let mut xids = self.world.xids.lock().unwrap();
+        if let Some(at) = xids.iter().rposition(|(gpu, _)| *gpu == self.gpu) {
+            return Ok(Some(xids.remove(at).1));
+        }
+        drop(xids);
+        let gpus = self.world.gpus.lock().unwrap();
+        drop(self.world.changed.wait_timeout(gpus, wait.min(Duration::from_millis(5))).unwrap());
+        Ok(None)
     }
 }
 
@@ -344,9 +368,7 @@ fn a_driver_comes_and_goes() {
 #[test]
 fn critical_errors_are_counted_from_their_events() {
     let world = world(&[gpu(&[])]);
-    let xid = |code| Xid { gpu: 0, code };
-    // The last one is told first.
-    *world.xids.lock().unwrap() = vec![xid(79), xid(48), xid(79)];
+    *world.xids.lock().unwrap() = vec![(0, 79), (0, 48), (0, 79)];
     let mut collector = collector(&world, &Fixture::new(), &[(FIELDS, "DCGM_FI_DEV_XID_ERRORS")]);
     let labels = r#"UUID="GPU-0000",gpu="0",pci_bus_id="00000000:00:00.0""#;
     let want = format!(
@@ -357,6 +379,37 @@ fn critical_errors_are_counted_from_their_events() {
     while samples(&mut *collector, &["DCGM_", "outrigger_gpu_xid"]) != want {
         std::thread::yield_now();
     }
+}
+
+#[test]
+fn a_gpu_that_hangs_or_is_lost_costs_the_others_no_errors_and_is_listened_to_again() {
+    let world = world(&[gpu(&[]), gpu(&[]), gpu(&[])]);
+    world.change(|gpus| (gpus[0].lost, gpus[1].hangs) = (true, true));
+    *world.xids.lock().unwrap() = vec![(0, 48), (1, 48), (2, 48)];
+    let fields = "DCGM_FI_DEV_PCIE_TX_THROUGHPUT";
+    let mut collector = collector(&world, &Fixture::new(), &[(FIELDS, fields), (TIMEOUT, "20ms")]);
+    let mut until = |gpus: &str| {
+        let found = |text: &str, family: &str| -> String {
+            let lines = text.lines().filter(|l| l.starts_with(family));
+            lines.map(|l| l.split("gpu=\"").nth(1).unwrap().chars().next().unwrap()).collect()
+        };
+        loop {
+            let text = samples(&mut *collector, &["DCGM_", "outrigger_gpu_xid"]);
+            let got = (found(&text, "outrigger_gpu_xid"), found(&text, fields));
+            if got == (gpus.to_owned(), gpus.to_owned()) {
+                break;
+            }
+            assert!(got.0.len() <= gpus.len() && got.1.len() <= gpus.len(), "{got:?}");
+            std::thread::yield_now();
+        }
+    };
+    until("2");
+    world.change(|gpus| (gpus[0].lost, gpus[1].hangs) = (false, false));
+    until("012");
+    // The hung one was listened to as soon as it answered, the lost one once more.
+    let listened = world.listened.lock().unwrap().clone();
+    assert_eq!((listened[&1], listened[&2]), (1, 1));
+    assert!(listened[&0] > 1);
 }
 
 #[test]

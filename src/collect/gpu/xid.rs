@@ -1,27 +1,24 @@
-//! Critical errors (XID): a thread waits for them, a ledger counts them.
+//! Critical errors (XID): a thread for each GPU waits for them, a ledger counts them.
 //!
-//! The ledger is the process's, so that a reload resets no counter. A watcher that is told to stop counts
+//! The ledger is the process's, so that a reload resets no counter. A thread that is told to stop counts
 //! nothing more, so that of two sessions with the driver only one counts. Bounds: 64 different errors a GPU,
-//! the rest is `other`; [`MOST_WATCHERS`] threads, should the driver not return from a wait.
+//! the rest is `other`; threads as [`Asides`] says; a GPU that fails is tried again after a second, then ever later.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use super::backend::GpuBackend;
+use super::asides::Asides;
+use super::backend::{GpuBackend, GpuError};
+use super::{FIRST_RETRY, LONGEST_RETRY};
+use crate::model::OncePerState;
 
 /// Different errors that are counted apart; NVIDIA has numbered fewer than 200, of which a GPU shows a few.
 const MOST_CODES: usize = 64;
 
-/// Threads that wait, those of drivers that were closed included.
-const MOST_WATCHERS: usize = 16;
-
 /// How long one wait lasts; bounds how long a closed driver stays open.
 const WAIT: Duration = Duration::from_secs(2);
-
-/// Watchers of the process.
-static WATCHERS: AtomicUsize = AtomicUsize::new(0);
 
 /// The errors of one GPU since the program started.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -54,56 +51,61 @@ impl Ledger {
     }
 }
 
-/// Waits for errors until it is dropped.
-#[derive(Debug)]
-pub(super) struct Watcher {
-    stop: Arc<AtomicBool>,
+/// Threads that listen to each GPU's errors and count them.
+pub(super) fn watchers(backend: Arc<dyn GpuBackend>, gpus: u32, ledger: Ledger) -> Asides {
+    let work = move |gpu: u32, told: &Receiver<()>| watch(&*backend, gpu, &ledger, told);
+    Asides::new("gpu-xid", gpus, Arc::new(work))
 }
 
-impl Watcher {
-    /// Starts the thread; what it cannot do is said once and costs only the errors.
-    pub(super) fn start(backend: Arc<dyn GpuBackend>, ledger: Ledger) -> Self {
-        let stop = Arc::new(AtomicBool::new(false));
-        let watcher = Self { stop: Arc::clone(&stop) };
-        if WATCHERS.fetch_add(1, Ordering::AcqRel) >= MOST_WATCHERS {
-            WATCHERS.fetch_sub(1, Ordering::AcqRel);
-            tracing::warn!("Waits for GPU errors have not returned; no further one is begun");
-            return watcher;
-        }
-        let watch = move || {
-            watch(&*backend, &ledger, &stop);
-            drop(backend);
-            WATCHERS.fetch_sub(1, Ordering::AcqRel);
+/// Listens to one GPU until `told` is disconnected. What fails is tried again, at once when it is told to.
+fn watch(backend: &dyn GpuBackend, gpu: u32, ledger: &Ledger, told: &Receiver<()>) {
+    let (mut queue, mut pause) = (None, FIRST_RETRY);
+    let mut health = OncePerState::starting_at(Ok(()));
+    loop {
+        let heard = match &mut queue {
+            None => backend.listen(gpu).map(|new| {
+                queue = Some(new);
+                None
+            }),
+            Some(queue) => queue.next(WAIT).inspect(|_| {
+                pause = FIRST_RETRY;
+                say(gpu, &mut health, Ok(()));
+            }),
         };
-        if let Err(error) = std::thread::Builder::new().name("gpu-xid".into()).spawn(watch) {
-            WATCHERS.fetch_sub(1, Ordering::AcqRel);
-            tracing::warn!(%error, "cannot start the thread that waits for GPU errors");
-        }
-        watcher
-    }
-}
-
-impl Drop for Watcher {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Release);
-    }
-}
-
-fn watch(backend: &dyn GpuBackend, ledger: &Ledger, stop: &AtomicBool) {
-    while !stop.load(Ordering::Acquire) {
-        match backend.next_xid(WAIT) {
-            Ok(Some(xid)) if !stop.load(Ordering::Acquire) => {
-                tracing::warn!(gpu = xid.gpu, xid = xid.code, "A GPU reported a critical error");
-                ledger.add(xid.gpu, xid.code);
-            }
-            Ok(_) => {}
-            Err(error) => {
-                if !stop.load(Ordering::Acquire) {
-                    tracing::info!(%error, "Critical errors of GPUs cannot be waited for; XID errors stay 0");
+        match heard {
+            Ok(code) => {
+                if matches!(told.try_recv(), Err(TryRecvError::Disconnected)) {
+                    return;
                 }
-                return;
+                if let Some(code) = code {
+                    tracing::warn!(gpu, xid = code, "A GPU reported a critical error");
+                    ledger.add(gpu, code);
+                }
+            }
+            Err(error) => {
+                // The queue is of no more use: a GPU that comes back has to be listened to anew.
+                queue = None;
+                let for_good = matches!(error, GpuError::Unsupported(_));
+                say(gpu, &mut health, Err(error));
+                match told.recv_timeout(pause) {
+                    Err(RecvTimeoutError::Disconnected) => return,
+                    _ if for_good => return,
+                    Err(RecvTimeoutError::Timeout) => pause = LONGEST_RETRY.min(pause * 2),
+                    Ok(()) => pause = FIRST_RETRY,
+                }
             }
         }
+    }
+}
+
+/// Says once what became of listening; that there is no driver, others say.
+fn say(gpu: u32, health: &mut OncePerState<Result<(), GpuError>>, now: Result<(), GpuError>) {
+    if matches!(now, Err(GpuError::NoDriver(_))) || health.observe(now).is_none() {
+        return;
+    }
+    match health.state() {
+        Ok(()) => tracing::info!(gpu, "Critical errors of a GPU are waited for again"),
+        Err(error) => tracing::info!(gpu, %error, "Critical errors of a GPU cannot be waited for"),
     }
 }
 

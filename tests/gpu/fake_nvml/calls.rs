@@ -1,7 +1,9 @@
 //! The calls. A device's handle is its number: GPU 0 is 1, its first MIG instance 101.
 
+use std::collections::BTreeMap;
 use std::ffi::{c_char, c_int, c_uint, c_ulonglong};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use nvml_wrapper_sys::bindings as raw;
@@ -206,14 +208,25 @@ struct Sample {
 }
 
 static SAMPLES: AtomicUsize = AtomicUsize::new(0);
-static EVENTS_TOLD: AtomicUsize = AtomicUsize::new(0);
 
-/// The GPU and XID of the next event that was not told.
-fn next_event(all: &Scenario) -> Option<(usize, u64)> {
-    let event = all.driver.all("xid").nth(EVENTS_TOLD.load(Ordering::Acquire))?;
-    let (gpu, xid) = event.split_once(' ')?;
-    EVENTS_TOLD.fetch_add(1, Ordering::AcqRel);
-    Some((gpu.parse().ok()?, xid.parse().ok()?))
+/// How many events of each GPU were told.
+static EVENTS_TOLD: Mutex<BTreeMap<usize, usize>> = Mutex::new(BTreeMap::new());
+
+/// A queue of events: the GPUs that it hears of.
+#[derive(Default)]
+struct EventSet(Vec<usize>);
+
+/// The XID of the next event of a GPU that was not told.
+fn next_event(all: &Scenario, gpu: usize) -> Option<u64> {
+    let mut told = EVENTS_TOLD.lock().unwrap_or_else(PoisonError::into_inner);
+    let told = told.entry(gpu).or_default();
+    let of = |event: &str| -> Option<(usize, u64)> {
+        let (gpu, xid) = event.split_once(' ')?;
+        Some((gpu.parse().ok()?, xid.parse().ok()?))
+    };
+    let (_, xid) = all.driver.all("xid").filter_map(of).filter(|(of, _)| *of == gpu).nth(*told)?;
+    *told += 1;
+    Some(xid)
 }
 
 fn processes(device: nvmlDevice_t, kind: &str) -> Result<Vec<raw::nvmlProcessInfo_t>, u32> {
@@ -444,21 +457,38 @@ calls! {
     }
 
     fn nvmlEventSetCreate(set: *mut raw::nvmlEventSet_t) {
-        // SAFETY: as above. There is one queue.
-        unsafe { set.write(std::ptr::without_provenance_mut(1)) };
+        let made = Box::into_raw(Box::new(EventSet::default()));
+        // SAFETY: as above.
+        unsafe { set.write(made.cast()) };
         Ok(())
     }
 
-    fn nvmlEventSetFree(_set: raw::nvmlEventSet_t) { Ok(()) }
-
-    fn nvmlDeviceRegisterEvents(device: nvmlDevice_t, _types: c_ulonglong, _set: raw::nvmlEventSet_t) {
-        section(device).map(|_| ())
+    fn nvmlEventSetFree(set: raw::nvmlEventSet_t) {
+        // SAFETY: it came from `nvmlEventSetCreate` and is not used again.
+        drop(unsafe { Box::from_raw(set.cast::<EventSet>()) });
+        Ok(())
     }
 
-    fn nvmlEventSetWait_v2(_set: raw::nvmlEventSet_t, data: *mut raw::nvmlEventData_t, timeout_ms: c_uint) {
+    fn nvmlDeviceRegisterEvents(device: nvmlDevice_t, _types: c_ulonglong, set: raw::nvmlEventSet_t) {
+        section(device)?;
+        // SAFETY: it came from `nvmlEventSetCreate`, and one thread at a time uses it.
+        unsafe { (*set.cast::<EventSet>()).0.push(of(device).0) };
+        Ok(())
+    }
+
+    fn nvmlEventSetWait_v2(set: raw::nvmlEventSet_t, data: *mut raw::nvmlEventData_t, timeout_ms: c_uint) {
         let until = Instant::now() + Duration::from_millis(timeout_ms.into());
+        // SAFETY: as above.
+        let gpus = unsafe { (*set.cast::<EventSet>()).0.clone() };
         loop {
-            if let Some((gpu, xid)) = next_event(&scenario::now()) {
+            let all = scenario::now();
+            for gpu in &gpus {
+                if let Some(Err(failure)) = all.gpus.get(*gpu).map(|gpu| gpu.section.text("wait"))
+                    && failure != NOT_SUPPORTED
+                {
+                    return Err(failure);
+                }
+                let Some(xid) = next_event(&all, *gpu) else { continue };
                 let event = raw::nvmlEventData_t {
                     device: handle(gpu + 1),
                     eventType: u64::from(raw::nvmlEventTypeXidCriticalError),

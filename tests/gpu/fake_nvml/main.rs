@@ -14,6 +14,7 @@
 //! process 4711 1048576 2              pid, bytes, MIG instance
 //! used 4711 97 29 0 0                 pid and percent of SM, memory, encoder, decoder
 //! error 15                            all calls fail so; for one call: nvmlDeviceGetPowerUsage error 15
+//! wait error 15                       waits for events fail so, of a queue that this GPU is registered with
 //! hang                                all calls wait until the file says otherwise
 //! [instance]                          the lines of a MIG instance of the GPU above
 //! ```

@@ -20,14 +20,6 @@ pub(in crate::collect) struct EventSet(raw::nvmlEventSet_t);
 // SAFETY: as for `Sample`.
 unsafe impl Send for EventSet {}
 
-/// An event of a GPU.
-#[derive(Clone, Copy, Debug)]
-pub(in crate::collect) struct Event {
-    pub(in crate::collect) device: Device,
-    /// The XID of a critical error.
-    pub(in crate::collect) data: u64,
-}
-
 impl Library {
     /// Whether the GPU has performance monitor counters (Hopper and newer).
     pub(in crate::collect) fn has_performance_counters(&self, device: Device) -> bool {
@@ -113,8 +105,8 @@ impl Library {
         check(unsafe { function(device.0, u64::from(raw::nvmlEventTypeXidCriticalError), set.0) })
     }
 
-    /// Waits for an event; `None` when none came in time.
-    pub(in crate::collect) fn wait(&self, set: &mut EventSet, timeout_ms: u32) -> Outcome<Option<Event>> {
+    /// Waits for a critical error, and gives its XID; `None` when none came in time.
+    pub(in crate::collect) fn wait(&self, set: &mut EventSet, timeout_ms: u32) -> Outcome<Option<u64>> {
         let function = symbol!(self, nvmlEventSetWait_v2)?;
         let mut data = raw::nvmlEventData_t {
             device: std::ptr::null_mut(),
@@ -126,7 +118,7 @@ impl Library {
         // SAFETY: writes one structure of this type.
         match check(unsafe { function(set.0, &raw mut data, timeout_ms) }) {
             Ok(()) if data.eventType & u64::from(raw::nvmlEventTypeXidCriticalError) != 0 => {
-                Ok(Some(Event { device: Device(data.device), data: data.eventData }))
+                Ok(Some(data.eventData))
             }
             Ok(()) | Err(Failure::TIMEOUT) => Ok(None),
             Err(failure) => Err(failure),
