@@ -141,10 +141,7 @@ impl Layout {
 
 /// Whether groups of two hierarchies belong to the same container.
 fn is_same(path: &str, other: &str) -> bool {
-    fn id(path: &str) -> Option<&str> {
-        path.rsplit('/').find_map(super::path::id_in)
-    }
-    match (id(path), id(other)) {
+    match (super::path::innermost_id(path), super::path::innermost_id(other)) {
         (Some(id), Some(other)) => id == other,
         _ => path != "/" && other.rsplit('/').next() == path.rsplit('/').next(),
     }

@@ -479,7 +479,7 @@ fn label_name(name: &str) -> String {
 pub(super) fn id_of_process(membership: &str) -> Option<&str> {
     membership.lines().find_map(|line| {
         let (_, path) = path::membership(line)?;
-        path.rsplit('/').find_map(path::id_in)
+        path::innermost_id(path)
     })
 }
 

@@ -52,24 +52,30 @@ pub(super) fn identify(path: &str) -> Option<Identity<'_>> {
     Some(Identity { runtime, id, pod_uid: None })
 }
 
-/// A runtime's id in the last part: `<id>`, `docker-<id>.scope`, `...pod<uid>:cri-containerd:<id>`.
+/// A runtime's id in the last part: `<id>`, `docker-<id>.scope`, `...pod<uid>:cri-containerd:<id>`. A unit of systemd of
+/// another kind is none, whatever its name: Podman has slices for its pods, services and timers for its health checks.
 fn by_id<'a>(parents: &str, name: &'a str) -> Option<(Runtime, &'a str)> {
-    if name.ends_with(".mount") {
+    let id = id_in(name)?;
+    let (prefix, suffix) = name.split_once(id)?;
+    let is_scope = suffix == ".scope";
+    if !is_scope && !suffix.is_empty() {
         return None;
     }
-    let id = id_in(name)?;
-    let (prefix, _) = name.split_once(id)?;
-    let prefix = prefix.trim_end_matches(['-', ':']);
-    let prefix = prefix.rsplit([':', '/']).next().unwrap_or(prefix);
-    let runtime = match prefix {
-        "" => by_parents(parents),
+    if prefix.is_empty() {
+        return Some((by_parents(parents)?, id));
+    }
+    let named = prefix.strip_suffix(['-', ':', '_'])?;
+    let runtime = match named.rsplit(':').next().unwrap_or(named) {
         "docker" => Runtime::Docker,
         "libpod" | "libpod-payload" => Runtime::Podman,
         "cri-containerd" | "nerdctl" | "containerd" => Runtime::Containerd,
         "crio" | "crio-payload" => Runtime::CriO,
+        "kata" => Runtime::Unknown,
         // What looks after a container, beside it.
         other if other.ends_with("conmon") => return None,
-        _ => Runtime::Unknown,
+        // Of systemd's units, scopes alone hold what others than it have started.
+        _ if is_scope || prefix.ends_with(':') => Runtime::Unknown,
+        _ => return None,
     };
     Some((runtime, id))
 }
@@ -89,11 +95,28 @@ pub(super) fn id_in(name: &str) -> Option<&str> {
     None
 }
 
-fn by_parents(parents: &str) -> Runtime {
+/// Whose group with a bare id it is; `None` for those that are no containers.
+fn by_parents(parents: &str) -> Option<Runtime> {
     match parents.rsplit('/').next() {
-        Some("docker") => Runtime::Docker,
-        Some("libpod_parent") => Runtime::Podman,
-        _ => Runtime::Unknown,
+        Some("docker") => Some(Runtime::Docker),
+        // Podman's pods; their containers, below, are `libpod-<id>`. What Kata needs beside its virtual machines.
+        Some("libpod_parent" | "kata_overhead") => None,
+        _ => Some(Runtime::Unknown),
+    }
+}
+
+/// The id of the innermost container that a path leads to or through.
+pub(super) fn innermost_id(path: &str) -> Option<&str> {
+    let mut at = path;
+    loop {
+        let (parents, name) = at.rsplit_once('/').unwrap_or(("", at));
+        if let Some((_, id)) = by_id(parents, name) {
+            return Some(id);
+        }
+        if parents.is_empty() {
+            return None;
+        }
+        at = parents;
     }
 }
 
@@ -199,6 +222,9 @@ mod tests {
             ("/default/<id>", Runtime::Unknown),
             ("/ecs/0123456789abcdef0123456789abcdef/<id>", Runtime::Unknown),
             ("/<id>", Runtime::Unknown),
+            ("/libpod_parent/<id>/libpod-<id>", Runtime::Podman),
+            ("/machine.slice/machine-libpod_pod_<id>.slice/libpod-<id>.scope", Runtime::Podman),
+            ("/system.slice/runc-<id>.scope", Runtime::Unknown),
         ] {
             check(path, Some((runtime, ID, None)));
         }
@@ -209,6 +235,7 @@ mod tests {
         for (path, runtime) in [
             ("/kubepods/burstable/pod<uid>/<id>", Runtime::Unknown),
             ("/kubepods/pod<uid>/<id>", Runtime::Unknown),
+            ("/kubepods/burstable/pod<uid>/kata_<id>", Runtime::Unknown),
             (
                 "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod<uid_>.slice/cri-containerd-<id>.scope",
                 Runtime::Containerd,
@@ -256,8 +283,23 @@ mod tests {
             "/docker/0123456789ABCDEF0123456789abcdef0123456789abcdef0123456789abcdef",
             "/lxc.payload.",
             "/lxc/",
+            // Podman's pods and health checks, a helper of Kata's, and whatever has such digits in its name.
+            "/libpod_parent/<id>",
+            "/libpod_parent/<id>/conmon",
+            "/machine.slice/machine-libpod_pod_<id>.slice",
+            "/user.slice/user-1.slice/user@1.service/user.slice/user-libpod_pod_<id>.slice",
+            "/system.slice/<id>-3f1c9a0b2d4e5f60.service",
+            "/system.slice/<id>.service",
+            "/system.slice/<id>.timer",
+            "/system.slice/docker-<id>.service",
+            "/system.slice/system-backup.slice/backup@<id>.service",
+            "/system.slice/system-x<id>.slice",
+            "/kata_overhead/<id>",
+            "/system.slice/backup-<id>",
+            "/system.slice/x<id>.scope",
         ] {
             check(path, None);
+            assert_eq!(innermost_id(&path.replace("<id>", ID)).is_some(), path.contains(".scope/"), "{path}");
         }
     }
 
@@ -288,7 +330,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_text_survives(path in "\\PC{0,200}") {
-            let _ = (identify(&path), pod_uid(&path), membership(&path));
+            let _ = (identify(&path), pod_uid(&path), membership(&path), innermost_id(&path));
         }
 
         #[test]
