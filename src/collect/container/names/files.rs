@@ -21,7 +21,11 @@ const MOST_BYTES: u64 = 4 << 20;
 const MOST_ENTRIES: usize = 20_000;
 
 const DOCKER: &str = "var/lib/docker/containers";
-const CONTAINERD: &str = "run/containerd/io.containerd.runtime.v2.task";
+/// Where containerd keeps its state: its own place, and those of distributions of Kubernetes - k3s and RKE2, k0s, MicroK8s.
+const CONTAINERD: [&str; 4] =
+    ["run/containerd", "run/k3s/containerd", "run/k0s/containerd", "var/snap/microk8s/common/run/containerd"];
+/// Below these, a folder for each namespace.
+const TASKS: &str = "io.containerd.runtime.v2.task";
 const BUNDLES: &str = "run/containers/storage/overlay-containers";
 const STORE: &str = "var/lib/containers/storage/overlay-containers/containers.json";
 const LOGS: &str = "var/log/containers";
@@ -36,7 +40,9 @@ pub(super) struct StateFiles {
 impl StateFiles {
     /// What files say of each; `Default` of those that no file knows.
     pub(super) fn look_up(&mut self, paths: &HostPaths, wanted: &[Wanted]) -> Vec<Named> {
-        let namespaces = entries(&paths.root(CONTAINERD));
+        let tasks = CONTAINERD.iter().map(|state| paths.root(state).join(TASKS));
+        let namespaces: Vec<_> =
+            tasks.flat_map(|tasks| entries(&tasks).into_iter().map(move |space| tasks.join(space))).collect();
         let store = self.store(paths, wanted);
         let logs = Logs::list(paths, wanted);
         let mut used = FxHashSet::default();
@@ -44,9 +50,7 @@ impl StateFiles {
             let id = &*container.id;
             let mut named = Named::default();
             let docker = paths.root(DOCKER).join(id).join("config.v2.json");
-            let bundles = namespaces
-                .iter()
-                .map(|space| paths.root(CONTAINERD).join(space).join(id).join("config.json"));
+            let bundles = namespaces.iter().map(|space| space.join(id).join("config.json"));
             let bundles = bundles.chain([paths.root(BUNDLES).join(id).join("userdata/config.json")]);
             if let Some(found) = self.read(&docker, json::inspected) {
                 named.fill(found);

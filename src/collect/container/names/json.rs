@@ -119,7 +119,8 @@ fn health_of(status: &str) -> Option<Health> {
     }
 }
 
-/// A bundle's annotations, as containerd, CRI-O and nerdctl write them.
+/// A bundle's annotations, as containerd, CRI-O and nerdctl write them. CRI-O has the labels among them; of containerd,
+/// which keeps labels elsewhere, the annotations stand for them. Podman has neither.
 pub(super) fn bundle(text: &[u8]) -> Result<Named, String> {
     let bundle: Bundle = serde_json::from_slice(text).map_err(|error| error.to_string())?;
     let annotations = bundle.annotations.unwrap_or_default();
@@ -145,6 +146,13 @@ pub(super) fn bundle(text: &[u8]) -> Result<Named, String> {
     };
     if first(&["io.kubernetes.cri.container-type", "io.kubernetes.cri-o.ContainerType"]) == "sandbox" {
         named.container.clear();
+    }
+    let is_containerds = !annotations.contains_key("io.container.manager");
+    if let Some(labels) = annotations.get("io.kubernetes.cri-o.Labels").and_then(Option::as_deref) {
+        let labels: Map = serde_json::from_str(labels).unwrap_or_default();
+        named.labels = labels.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
+    } else if is_containerds {
+        named.labels = annotations.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
     }
     Ok(named)
 }
@@ -227,11 +235,18 @@ mod tests {
             "io.kubernetes.cri.sandbox-namespace":"n","io.kubernetes.cri.image-name":"docker.io/x:1"}}"#;
         let named = bundle(containerd).unwrap();
         assert_eq!((&*named.container, &*named.pod, &*named.image), ("c", "p", "docker.io/x:1"));
+        let image = ("io.kubernetes.cri.image-name".to_owned(), "docker.io/x:1".to_owned());
+        assert!(named.labels.len() == 5 && named.labels.contains(&image), "{:?}", named.labels);
         let crio =
             br#"{"annotations":{"io.kubernetes.cri-o.ContainerType":"sandbox","io.kubernetes.pod.name":"p",
-            "io.kubernetes.container.name":"POD","io.kubernetes.cri-o.Name":"k8s_POD_p"}}"#;
+            "io.kubernetes.container.name":"POD","io.kubernetes.cri-o.Name":"k8s_POD_p",
+            "io.kubernetes.cri-o.Labels":"{\"app\":\"web\"}","io.container.manager":"cri-o"}}"#;
         let named = bundle(crio).unwrap();
         assert_eq!((&*named.container, &*named.pod, &*named.name), ("", "p", "k8s_POD_p"));
+        assert_eq!(named.labels, [("app".to_owned(), "web".to_owned())]);
+        let podman =
+            br#"{"annotations":{"io.container.manager":"libpod","io.podman.annotations.init":"FALSE"}}"#;
+        assert_eq!(bundle(podman).unwrap(), Named::default(), "its labels are told over the socket");
     }
 
     #[test]

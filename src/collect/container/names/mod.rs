@@ -316,39 +316,66 @@ struct Asking {
     socket: Socket,
     /// By id: of which group it was inspected, and what that gave.
     inspected: FxHashMap<String, (u64, Named)>,
+    /// Whether it answered last, and if not why.
     health: OncePerState<Option<String>>,
+    answered: bool,
 }
 
 impl Asking {
     fn new(socket: Socket) -> Self {
-        Self { socket, inspected: FxHashMap::default(), health: OncePerState::starting_at(None) }
+        Self {
+            socket,
+            inspected: FxHashMap::default(),
+            health: OncePerState::starting_at(None),
+            answered: false,
+        }
     }
 
-    /// Asks of those that files do not name. `None` if there is none of them, or no such runtime.
+    /// Asks of those that files do not name, or not tell all of. `None` if there is none of them, or no such runtime.
     fn ask(&mut self, wanted: &[Wanted], named: &mut [Named], deadline: Instant) -> Option<bool> {
-        let may_know = |container: &Wanted, named: &Named| {
-            (container.runtime == self.socket.runtime || container.runtime == Runtime::Unknown)
-                && (named.name.is_empty() && named.pod.is_empty())
+        let is_unnamed = |named: &Named| named.name.is_empty() && named.pod.is_empty();
+        let may_know = |container: &Wanted, named: &Named| match container.runtime {
+            // Docker's file has all; Podman's have neither restarts, nor labels and health.
+            own if own == self.socket.runtime => is_unnamed(named) || named.restarts.is_none(),
+            Runtime::Unknown => is_unnamed(named),
+            _ => false,
         };
         let open: Vec<_> = wanted.iter().zip(named).filter(|(w, n)| may_know(w, n)).collect();
         if open.is_empty() {
             return None;
         }
         let path = self.socket.path()?.to_owned();
+        // What does not change is not asked again: Podman's service is started for each question.
+        let stands = |container: &Wanted, named: &Named| {
+            !is_unnamed(named)
+                && self
+                    .inspected
+                    .get(&container.id)
+                    .is_some_and(|(inode, details)| *inode == container.inode && details.health.is_none())
+        };
+        if self.answered && open.iter().all(|(container, named)| stands(container, named)) {
+            for (container, named) in open {
+                if let Some((_, details)) = self.inspected.get(&container.id) {
+                    named.fill(details.clone());
+                }
+            }
+            return Some(true);
+        }
         let answer = self.list(&path, open, deadline);
         let now = answer.err().map(|error| error.to_string());
+        self.answered = now.is_none();
         if let Some(change) = self.health.observe(now.clone()) {
             let (runtime, socket) = (self.socket.name, path.display());
             match (&now, &change.before) {
                 (Some(error), _) => tracing::warn!(
                     runtime, %socket, error,
-                    "Cannot ask for names of containers; those that are not known are shown by id"
+                    "Cannot ask for names, labels and health of containers; those that are not known are shown by id"
                 ),
                 (None, Some(_)) => tracing::info!(runtime, %socket, "Names of containers are known again"),
                 (None, None) => {}
             }
         }
-        Some(now.is_none())
+        Some(self.answered)
     }
 
     fn list(

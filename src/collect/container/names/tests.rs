@@ -52,6 +52,12 @@ fn files_of_each_runtime() {
     );
     let got = named(&containerd, Runtime::Containerd, Some(UID));
     assert_eq!((&*got.container, &*got.pod, &*got.namespace, &*got.image), ("c", "p", "n", "i"));
+    for state in ["run/k3s/containerd", "run/k0s/containerd", "var/snap/microk8s/common/run/containerd"] {
+        let bundle = format!("root/{state}/io.containerd.runtime.v2.task/k8s.io/{ID}/config.json");
+        let text = r#"{"annotations":{"io.kubernetes.cri.image-name":"docker.io/i:1"}}"#;
+        let got = named(&Fixture::new().file(&bundle, text), Runtime::Containerd, Some(UID));
+        assert_eq!(&*got.image, "docker.io/i:1", "{state}");
+    }
 
     let store =
         format!(r#"[{{"id":"{ID}","names":["web"],"metadata":"{{\"image-name\":\"i\"}}"}},{{"id":"2"}}]"#);
@@ -160,10 +166,63 @@ fn a_runtime_that_never_answers_is_waited_for_once() {
 
 #[test]
 fn nobody_is_asked_of_what_files_know() {
-    let fixture = Fixture::new()
-        .file(&format!("root/var/lib/docker/containers/{ID}/config.v2.json"), r#"{"Name":"/web"}"#);
+    let file = format!("root/var/lib/docker/containers/{ID}/config.v2.json");
+    let fixture = Fixture::new().file(&file, r#"{"Name":"/web","RestartCount":0}"#);
     let socket = given(fixture.path().join("none.sock"));
     let mut names = Names::new(settings(&fixture, vec![socket]));
     assert_eq!(&*round(&mut names, &wanted(Runtime::Docker, None)).name, "web");
     assert_eq!(names.answers(), []);
+}
+
+/// A machine whose Podman has its container in files, and what its socket was asked.
+fn podman(fixture: Fixture, check: &'static str) -> (Fixture, Socket, Arc<Mutex<Vec<String>>>) {
+    let store = format!(r#"[{{"id":"{ID}","names":["web"],"metadata":"{{\"image-name\":\"i\"}}"}}]"#);
+    let fixture =
+        fixture.file("root/var/lib/containers/storage/overlay-containers/containers.json", store).file(
+            &format!("root/run/containers/storage/overlay-containers/{ID}/userdata/config.json"),
+            r#"{"annotations":{"io.container.manager":"libpod"}}"#,
+        );
+    let path = fixture.path().join("podman.sock");
+    let (listener, asked) = (UnixListener::bind(&path).unwrap(), Arc::<Mutex<Vec<String>>>::default());
+    let log = Arc::clone(&asked);
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut request = [0; 256];
+            let read = stream.read(&mut request).unwrap();
+            let target = String::from_utf8_lossy(&request[..read]).split(' ').nth(1).unwrap().to_owned();
+            let body = if target.starts_with("/containers/json") {
+                format!(r#"[{{"Id":"{ID}","Names":["/web"],"Image":"i","Status":""}}]"#)
+            } else {
+                format!(
+                    r#"{{"Name":"/web","RestartCount":3,"Config":{{"Labels":{{"team":"a"}}}},"State":{{"Health":{{"Status":"{check}"}}}}}}"#
+                )
+            };
+            log.lock().unwrap().push(target);
+            let _ = write!(stream, "HTTP/1.0 200 OK\r\n\r\n{body}");
+        }
+    });
+    let socket = Socket { name: "podman", runtime: Runtime::Podman, candidates: vec![path], is_given: true };
+    (fixture, socket, asked)
+}
+
+#[test]
+fn podman_is_asked_of_what_its_files_do_not_tell() {
+    for (check, health, asked_again) in [("unhealthy", Some(Health::NotHealthy), 2), ("", None, 0)] {
+        let (fixture, socket, asked) = podman(Fixture::new(), check);
+        let mut names = Names::new(settings(&fixture, vec![socket]));
+        let mut wanted = wanted(Runtime::Podman, None);
+        let labels = [("team".to_owned(), "a".to_owned())];
+        for questions in [2, 2 + asked_again] {
+            let got = round(&mut names, &wanted);
+            assert_eq!((&*got.name, &*got.image, got.restarts, got.health), ("web", "i", Some(3), health));
+            assert_eq!(got.labels, labels);
+            assert_eq!(names.answers(), [("podman", true)]);
+            assert_eq!(asked.lock().unwrap().len(), questions, "{check}");
+        }
+        let before = asked.lock().unwrap().len();
+        wanted[0].inode += 1;
+        round(&mut names, &wanted);
+        assert_eq!(asked.lock().unwrap().len(), before + 2, "started anew");
+    }
 }
