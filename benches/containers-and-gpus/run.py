@@ -31,7 +31,7 @@ SETTLES = 6
 EACH_PASS = {
     "cpu.stat", "memory.current", "pids.current", "memory.stat", "memory.peak", "io.stat", "cpu.pressure", "cgroup.procs", "dev",
     "cpuacct.usage", "cpuacct.stat", "memory.usage_in_bytes", "memory.max_usage_in_bytes", "memory.kmem.usage_in_bytes",
-    "blkio.throttle.io_serviced",
+    "blkio.throttle.io_serviced", "blkio.throttle.io_serviced_recursive",
 }
 ALONE = "builtin_rules: {enabled: false}\ncollect: {history_interval: 0s}\n"
 

@@ -68,6 +68,8 @@ pub(super) struct Layout {
     pub(super) walked: Hierarchy,
     /// The roots are those of a container that this program is in, not the machine's.
     pub(super) is_own: bool,
+    /// Of version 1: the kernel counts reads and writes of groups below as well.
+    pub(super) is_recursive: bool,
 }
 
 impl Layout {
@@ -79,7 +81,7 @@ impl Layout {
             // The machine's own root has none: it cannot be frozen, killed or emptied.
             let is_own = base.join("cgroup.events").exists();
             roots.set(Hierarchy::Unified, Some(base));
-            return Some(Self { roots, walked: Hierarchy::Unified, is_own });
+            return Some(Self { roots, walked: Hierarchy::Unified, is_own, is_recursive: false });
         }
         for hierarchy in HIERARCHIES {
             let found = match hierarchy {
@@ -98,7 +100,11 @@ impl Layout {
             .into_iter()
             .find(|hierarchy| roots.of(*hierarchy).is_some())?;
         let is_own = roots.of(walked).is_some_and(|root| !root.join("release_agent").exists());
-        Some(Self { roots, walked, is_own })
+        let is_recursive = ["throttle", "bfq"].iter().any(|policy| {
+            let file = format!("blkio.{policy}.io_serviced{}", super::sources::RECURSIVE);
+            roots.of(Hierarchy::Blkio).is_some_and(|root| root.join(file).exists())
+        });
+        Some(Self { roots, walked, is_own, is_recursive })
     }
 
     /// Whether what is read are the files of version 2.

@@ -14,7 +14,7 @@ use super::path::{Identity, Runtime};
 use super::process::{self, Process};
 use super::quiet::Quiet;
 use super::signs::{Sign, Signs};
-use super::sources::{Moves, PER_CPU, Source, VERSION_1, VERSION_2, When};
+use super::sources::{Moves, PER_CPU, RECURSIVE, Source, VERSION_1, VERSION_2, When};
 use super::values::Quantity::{
     self, CpuQuota, InactiveFile, MemoryHigh, MemoryLimit, MemoryMaxUsage, MemoryUsage, OpenFiles,
     OpenFilesSoft, Sockets, Swap, WorkingSet,
@@ -78,6 +78,8 @@ struct GroupFile {
     read: Option<Instant>,
 }
 
+    /// It told of some device.
+    has_devices: bool,
 /// What is read on request.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Requests {
@@ -209,11 +211,11 @@ impl Container {
         let sources = sources(look.layout);
         self.files.resize_with(sources.len() + 1, GroupFile::default);
         let extra = look.requests.per_cpu.then_some(&PER_CPU);
-        let mut got_any = false;
+        let (mut got_any, mut got_transfers) = (false, false);
         for (at, source) in sources.iter().chain(extra).enumerate().filter(|(_, s)| is_wanted(s.when)) {
-            let Some(read) = self.files.get(at).map(|file| file.read) else { continue };
-            if let (When::Moved(moves), Some(read), false) = (source.when, read, all_due)
-                && !self.has_moved(moves, read, look.signs)
+            let Some(GroupFile { read, has_devices, .. }) = self.files.get(at) else { continue };
+            if let (When::Moved(moves), Some(read), false) = (source.when, *read, all_due)
+                && !self.has_moved(moves, read, *has_devices, look.signs)
             {
                 got_any = true;
                 continue;
@@ -222,14 +224,16 @@ impl Container {
             else {
                 continue;
             };
-            match file.file.read(reader, directory, source.file, Extent::OneRecord) {
+            let name = match source.file.strip_suffix(RECURSIVE) {
+                Some(plain) if !look.layout.is_recursive => plain,
+                _ => source.file,
+            };
+            match file.file.read(reader, directory, name, Extent::OneRecord) {
                 Ok(Some(text)) => {
                     got_any = true;
                     (source.parse)(text, self.readings.of(source.when));
-                    file.read = Some(look.now);
-                    if source.when == When::Moved(Moves::Transfers) {
-                        self.transfers = Some(self.readings.transfers());
-                    }
+                    (file.read, file.has_devices) = (Some(look.now), text.contains(&b':'));
+                    got_transfers |= source.when == When::Moved(Moves::Transfers);
                 }
                 Ok(None) => {}
                 Err(error) if is_gone(&error) => return Err(Gone),
@@ -239,8 +243,11 @@ impl Container {
         Ok(got_any)
     }
 
+        if got_transfers {
+            self.transfers = Some(self.readings.transfers());
+        }
     /// Whether a file may say something else than when it was read.
-    fn has_moved(&self, moves: Moves, read: Instant, signs: &Signs) -> bool {
+    fn has_moved(&self, moves: Moves, read: Instant, has_devices: bool, signs: &Signs) -> bool {
         let outdated = |sign: &Sign| sign.outdates(read);
         match moves {
             Moves::Kills => outdated(&signs.kills),
@@ -256,6 +263,7 @@ impl Container {
         }
     }
 
+            Moves::LifeOfKnown => has_devices,
     /// Whether memory was ever so near to a limit that the kernel may have counted a failure: it asks for more at a time
     /// than is needed. Source: the kernel's `mm/page_counter.c`.
     fn was_near_limit(&self) -> bool {

@@ -331,23 +331,37 @@ pub(super) fn cfs_quota(text: &[u8], stats: &mut Stats) {
 
 /// `blkio.throttle.io_service_bytes`: `8:0 Read 4096`.
 pub(super) fn service_bytes(text: &[u8], stats: &mut Stats) {
-    by_operation(text, stats, |device, operation, n| match operation {
-        b"Read" => device.read_bytes = Some(n),
-        b"Write" => device.written_bytes = Some(n),
-        _ => {}
-    });
+    for device in &mut stats.devices {
+        (device.read_bytes, device.written_bytes) = (None, None);
+    }
+    service_bytes_of_bfq(text, stats);
+}
+
+/// `blkio.bfq.io_service_bytes`, after what throttling has counted.
+pub(super) fn service_bytes_of_bfq(text: &[u8], stats: &mut Stats) {
+    by_operation(text, stats, |device| [&mut device.read_bytes, &mut device.written_bytes]);
 }
 
 /// `blkio.throttle.io_serviced`.
 pub(super) fn serviced(text: &[u8], stats: &mut Stats) {
-    by_operation(text, stats, |device, operation, n| match operation {
-        b"Read" => device.reads = Some(n),
-        b"Write" => device.writes = Some(n),
-        _ => {}
-    });
+    for device in &mut stats.devices {
+        (device.reads, device.writes) = (None, None);
+    }
+    serviced_by_bfq(text, stats);
 }
 
-fn by_operation(text: &[u8], stats: &mut Stats, set: fn(&mut super::values::Device, &[u8], f64)) {
+/// `blkio.bfq.io_serviced`, after what throttling has counted.
+pub(super) fn serviced_by_bfq(text: &[u8], stats: &mut Stats) {
+    by_operation(text, stats, |device| [&mut device.reads, &mut device.writes]);
+}
+
+/// Of what two files count of a device the larger: newer kernels count for throttling only where it is in use, and a
+/// scheduler counts only its own devices. Neither count ever falls, so this does not.
+fn by_operation(
+    text: &[u8],
+    stats: &mut Stats,
+    counts: fn(&mut super::values::Device) -> [&mut Option<f64>; 2],
+) {
     for line in lines(text) {
         let mut fields = fields(line);
         let (device, operation, n) = (fields.next(), fields.next(), fields.next());
@@ -355,7 +369,13 @@ fn by_operation(text: &[u8], stats: &mut Stats, set: fn(&mut super::values::Devi
             (device.and_then(device_number), operation, n.and_then(unsigned))
             && let Some(device) = stats.device(major, minor)
         {
-            set(device, operation, value(n));
+            let [read, written] = counts(device);
+            let count = match operation {
+                b"Read" => read,
+                b"Write" => written,
+                _ => continue,
+            };
+            *count = Some(count.unwrap_or_default().max(value(n)));
         }
     }
 }
@@ -405,7 +425,9 @@ pub(super) const ALL: &[fn(&[u8], &mut Stats)] = &[
     cfs_period,
     cfs_quota,
     service_bytes,
+    service_bytes_of_bfq,
     serviced,
+    serviced_by_bfq,
 ];
 
 #[cfg(test)]
@@ -461,6 +483,11 @@ mod tests {
         serviced(b"8:16 Read 1\n", &mut stats);
         let [only] = &*stats.devices else { panic!("{:?}", stats.devices) };
         assert_eq!((only.read_bytes, only.written_bytes, only.reads), (Some(5.0), Some(6.0), Some(1.0)));
+        serviced_by_bfq(b"8:16 Read 0\n8:32 Read 7\nTotal 7\n", &mut stats);
+        let reads = |stats: &Stats| stats.devices.iter().map(|device| device.reads).collect::<Vec<_>>();
+        assert_eq!(reads(&stats), [Some(1.0), Some(7.0)], "either counts a device, or both do");
+        serviced(b"8:16 Read 2\n", &mut stats);
+        assert_eq!(reads(&stats), [Some(2.0), None], "one that is gone");
     }
 
     #[test]

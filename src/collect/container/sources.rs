@@ -44,7 +44,9 @@ pub(super) enum Moves {
     Quota,
     /// Something in the group.
     Life,
-    /// The number of the group's reads and writes, which a file before this one tells.
+    /// Something in the group, on a device of which the file has told before.
+    LifeOfKnown,
+    /// The number of the group's reads and writes, which files before this one tell.
     Transfers,
 }
 
@@ -92,6 +94,10 @@ pub(super) static VERSION_2: &[Source] = &[
     limit(Unified, "pids.max", parse::threads_max),
 ];
 
+/// What files that count groups below as well have at the end of their names. Older kernels have them without, for the
+/// group's own processes.
+pub(super) const RECURSIVE: &str = "_recursive";
+
 pub(super) static VERSION_1: &[Source] = &[
     sign(Cpuacct, "cpuacct.usage", parse::cpuacct_usage),
     sign(Memory, "memory.usage_in_bytes", parse::memory_usage),
@@ -103,8 +109,10 @@ pub(super) static VERSION_1: &[Source] = &[
     moved(Memory, "memory.failcnt", parse::memory_failcnt, Moves::Limit),
     usage(Memory, "memory.kmem.usage_in_bytes", parse::memory_kernel),
     moved(Memory, "memory.oom_control", parse::oom_control, Moves::Kills),
-    moved(Blkio, "blkio.throttle.io_serviced", parse::serviced, Moves::Life),
-    moved(Blkio, "blkio.throttle.io_service_bytes", parse::service_bytes, Moves::Transfers),
+    moved(Blkio, "blkio.throttle.io_serviced_recursive", parse::serviced, Moves::Life),
+    moved(Blkio, "blkio.bfq.io_serviced_recursive", parse::serviced_by_bfq, Moves::LifeOfKnown),
+    moved(Blkio, "blkio.throttle.io_service_bytes_recursive", parse::service_bytes, Moves::Transfers),
+    moved(Blkio, "blkio.bfq.io_service_bytes_recursive", parse::service_bytes_of_bfq, Moves::Transfers),
     usage(Unified, "cpu.pressure", parse::cpu_pressure),
     moved(Unified, "memory.pressure", parse::memory_pressure, Moves::MemoryStalls),
     moved(Unified, "io.pressure", parse::io_pressure, Moves::IoStalls),

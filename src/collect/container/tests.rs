@@ -180,6 +180,33 @@ fn docker_of_version_1() {
 
 #[test]
 fn docker_of_version_2() {
+#[test]
+fn transfers_of_version_1_include_groups_below_and_disks_with_a_scheduler() {
+    let counts = |read: u32| format!("8:0 Read {read}\n8:0 Write 1\nTotal {}\n", read + 1);
+    let of_bfq = "8:16 Read 7\n8:16 Write 8\nTotal 15\n";
+    let mut fixture = group_1(version_1(), &format!("/docker/{ID}"), "42");
+    for (policy, requests, bytes) in
+        [("throttle", counts(9), counts(4096)), ("bfq", of_bfq.into(), of_bfq.into())]
+    {
+        for (name, text) in [("io_serviced", requests), ("io_service_bytes", bytes)] {
+            let file = format!("blkio.{policy}.{name}_recursive");
+            fixture = fixture
+                .file(&format!("sys/fs/cgroup/blkio/{file}"), "")
+                .file(&format!("sys/fs/cgroup/blkio/docker/{ID}/{file}"), text);
+        }
+    }
+    let text = fixture.link("sys/dev/block/8:16", "../block/sdb").samples("container");
+    let of = |name: &str| -> Vec<_> {
+        let of = text.lines().filter(|line| line.starts_with(name));
+        of.map(|line| line.rsplit_once(' ').unwrap().1).collect()
+    };
+    assert_eq!(
+        (of("container_fs_reads_total"), of("container_fs_writes_total")),
+        (vec!["9", "7"], vec!["1", "8"])
+    );
+    assert_eq!(of("container_fs_reads_bytes_total"), ["4096", "7"], "{text}");
+}
+
     let path = format!("/system.slice/docker-{ID}.scope");
     let fixture = process(group_2(version_2(), &path, "42"), "42", 12345, 1);
     let fixture = fixture.file(
