@@ -292,8 +292,14 @@ impl Containers {
         self.by_inode.clear();
         self.by_inode.extend(self.known.iter().enumerate().map(|(at, container)| (container.inode, at)));
         let paths = &self.host.paths;
-        // What this program is in has a network of its own or the host's: nobody else shows it.
-        self.host_network = if is_own { None } else { process::host_network(&paths.procfs) };
+        self.host_network = if !is_own {
+            process::host_network(&paths.procfs)
+        } else if process::sees_host_network(&paths.procfs) {
+            // The first process that is seen here is the container's.
+            process::network(&paths.procfs, "self")
+        } else {
+            None
+        };
         if self.machine.is_none() || self.pass >= self.machine_due {
             self.machine = Some(Machine::read(&mut self.reader, paths));
             self.machine_due = self.pass + MACHINE_EVERY;

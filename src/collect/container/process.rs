@@ -51,6 +51,12 @@ pub(super) fn host_network(procfs: &Path) -> Option<u64> {
     network(procfs, "1").or_else(|| network(procfs, "self"))
 }
 
+/// Whether this process sees the network of the machine, or of the virtual machine, that it is on: the kernel has these
+/// settings in its first network only. Source: the kernel's `net/core/sysctl_net_core.c`.
+pub(super) fn sees_host_network(procfs: &Path) -> bool {
+    procfs.join("sys/net/core/netdev_max_backlog").exists()
+}
+
 /// `net:[4026531840]`.
 fn namespace(target: &str) -> Option<u64> {
     target.strip_prefix("net:[")?.strip_suffix(']')?.parse().ok()

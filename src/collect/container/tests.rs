@@ -300,6 +300,15 @@ fn a_sidecar_without_access_to_the_host_sees_what_it_is_in() {
 
 #[test]
 fn a_machine_without_containers_says_nothing() {
+#[test]
+fn the_traffic_of_the_machine_is_no_sidecars() {
+    let fixture = group_2(version_2(), "", "42").file("sys/fs/cgroup/cgroup.events", "populated 1\n");
+    let fixture = process(fixture, "42", 100, 7).link("proc/self/ns/net", "net:[7]");
+    assert!(fixture.samples("container").contains("container_network_"));
+    let fixture = fixture.file("proc/sys/net/core/netdev_max_backlog", "1000\n");
+    assert!(!fixture.samples("container").contains("container_network_"));
+}
+
     let fixture = version_2().dir("sys/fs/cgroup/system.slice/ssh.service");
     let mut collector = fixture.collector("container");
     let (text, result) = run(&mut *collector);
