@@ -413,6 +413,11 @@ impl Batch {
         self.filled == 0
     }
 
+    /// Number of samples for which there is room within the limit.
+    pub const fn room(&self) -> usize {
+        self.limit.saturating_sub(self.filled)
+    }
+
     /// Samples refused because of the limit since the last clear.
     pub const fn over_limit(&self) -> u64 {
         self.over_limit

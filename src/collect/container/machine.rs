@@ -39,7 +39,16 @@ impl Machine {
         Self { labels, samples }
     }
 
+    /// Number of samples that are written.
+    pub(super) fn len(&self) -> usize {
+        self.samples.len() + 1
+    }
+
     pub(super) fn write(&self, out: &mut Batch) {
+        let has = |name| self.samples.iter().any(|(of, ..)| *of == name);
+        let is_whole = has("machine_cpu_cores") && has("machine_memory_bytes");
+        let help = "Whether the machine's processors or memory could not be read.";
+        out.gauge("machine_scrape_error", help, &[], f64::from(u8::from(!is_whole)));
         let [boot, machine, system] = &self.labels;
         for (name, help, more, value) in &self.samples {
             let mut labels = vec![("boot_id", &**boot), ("machine_id", machine), ("system_uuid", system)];

@@ -100,6 +100,9 @@ pub(super) static SPEC: Spec = Spec {
 /// Passes for which what is known of the machine stands.
 const MACHINE_EVERY: u64 = 240;
 
+/// Most samples that the collector says of itself.
+const OWN_SAMPLES: usize = 8;
+
 /// Most labels of a container that are exposed.
 const MOST_LABELS: usize = 16;
 
@@ -376,7 +379,15 @@ impl Containers {
         let mut kills = oom::lock(&shared_kills);
         let owners = network::owners(&self.known, self.host_network);
         let procfs: &Path = &self.host.paths.procfs;
+        // What comes after the containers has its room in any case.
+        let after = OWN_SAMPLES + kills.len() + self.machine.as_ref().map_or(0, Machine::len);
+        let mut written = 0;
         for (at, container) in self.known.iter_mut().enumerate() {
+            let owner = owners.get(&at);
+            if out.room() < after + write::most_samples(container, owner.is_some()) {
+                break;
+            }
+            written += 1;
             let counted = container.get(Quantity::OomKills);
             let before = &mut container.kills_before;
             let group = Group { path: &container.path, inode: container.inode, has_children: false };
@@ -384,33 +395,42 @@ impl Containers {
             let told = Told { now: now.as_seconds_f64(), oom_kills, devices: &self.devices };
             let mut writer = Writer::new(out, &container.labels);
             write::container(&mut writer, container, &told);
-            if let Some(pid) = owners.get(&at) {
+            if let Some(pid) = owner {
                 network::write(&mut writer, &mut self.reader, procfs, *pid, &mut container.network);
             }
         }
+        self.write_own(left_out + (self.known.len() - written), out);
         let known = &self.known;
         for (labels, count) in
             kills.of_gone(now, |group| known.iter().any(|container| container.path == group))
         {
             write::oom_kills(&mut Writer::new(out, labels), count);
         }
-        self.write_own(left_out, out);
         if let Some(machine) = &self.machine {
             machine.write(out);
         }
     }
 
-    /// What is said of the reading itself.
+    /// What is said of the reading itself; first what tells that there is more.
     fn write_own(&self, left_out: usize, out: &mut Batch) {
-        let failed = self.known.iter().any(|container| container.failed);
-        let help = "Whether some file of a container could not be read.";
-        out.gauge("container_scrape_error", help, &[], f64::from(u8::from(failed)));
         #[allow(clippy::cast_precision_loss, reason = "a small number")]
         out.gauge(
             "outrigger_containers_left_out",
-            "Containers that are not exposed because there are more than --collector.container.max.",
+            "Containers that are not exposed because there are more than --collector.container.max, or have more series than \
+             --collector.max-series.",
             &[],
             left_out as f64,
+        );
+        let failed = self.known.iter().any(|container| container.failed);
+        let help = "Whether some file of a container could not be read.";
+        out.gauge("container_scrape_error", help, &[], f64::from(u8::from(failed)));
+        let groups: usize = self.known.iter().map(|container| container.groups_left_out).sum();
+        #[allow(clippy::cast_precision_loss, reason = "a small number")]
+        out.gauge(
+            "outrigger_container_groups_left_out",
+            "Groups below containers in which processes were not looked for, because a container has more than 4096.",
+            &[],
+            groups as f64,
         );
         let help = "Whether a container runtime answered when it was asked for names.";
         for (runtime, answered) in self.names.answers() {

@@ -35,6 +35,9 @@ const COLUMNS: &[(usize, &str, &str)] = &[
     ),
 ];
 
+/// Most samples of one container's network.
+pub(super) const MOST_SAMPLES: usize = MOST_INTERFACES * COLUMNS.len();
+
 /// The place of the container that shows each network: of those in it, the one that started first. One whose image is
 /// not known comes last: dashboards for Kubernetes look only at those that have one.
 pub(super) fn owners(containers: &[Container], host: Option<u64>) -> FxHashMap<usize, u32> {

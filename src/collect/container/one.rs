@@ -26,8 +26,8 @@ use super::{parse, walk};
 /// Passes between two readings of all, also of what a container may have and of what seems not to change.
 const ALL_EVERY: u32 = 8;
 
-/// Most groups below a container's own in which its processes are looked for.
-const MOST_GROUPS_BELOW: usize = 64;
+/// Most groups below a container's own in which its processes are looked for; each costs a file. The rest is counted.
+const MOST_GROUPS_BELOW: usize = 4096;
 
 /// Longest line of `cgroup.procs`, bytes.
 const LONGEST_PID: usize = 32;
@@ -60,6 +60,8 @@ pub(super) struct Container {
     reads: u32,
     /// Something could not be read in this pass.
     pub(super) failed: bool,
+    /// Groups below its own in which processes were not looked for.
+    pub(super) groups_left_out: usize,
     pub(super) labels: Labels,
     pub(super) network: NetworkFile,
     /// What files or the runtime say of it.
@@ -76,10 +78,10 @@ struct GroupFile {
     file: KeptFile,
     /// The pass that read it last.
     read: Option<Instant>,
-}
-
     /// It told of some device.
     has_devices: bool,
+}
+
 /// What is read on request.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Requests {
@@ -147,6 +149,7 @@ impl Container {
             quiet: Quiet::default(),
             reads: 0,
             failed: false,
+            groups_left_out: 0,
             labels: Labels::default(),
             network: NetworkFile::default(),
             named: None,
@@ -240,12 +243,12 @@ impl Container {
                 Err(_) => self.failed = true,
             }
         }
-        Ok(got_any)
-    }
-
         if got_transfers {
             self.transfers = Some(self.readings.transfers());
         }
+        Ok(got_any)
+    }
+
     /// Whether a file may say something else than when it was read.
     fn has_moved(&self, moves: Moves, read: Instant, has_devices: bool, signs: &Signs) -> bool {
         let outdated = |sign: &Sign| sign.outdates(read);
@@ -260,10 +263,10 @@ impl Container {
             Moves::Quota => self.get(CpuQuota).is_some(),
             Moves::Transfers => self.transfers != Some(self.readings.transfers()),
             Moves::Life => true,
+            Moves::LifeOfKnown => has_devices,
         }
     }
 
-            Moves::LifeOfKnown => has_devices,
     /// Whether memory was ever so near to a limit that the kernel may have counted a failure: it asks for more at a time
     /// than is needed. Source: the kernel's `mm/page_counter.c`.
     fn was_near_limit(&self) -> bool {
@@ -281,11 +284,18 @@ impl Container {
         {
             parse::procs(text, self.readings.of(When::Active));
         }
+        self.groups_left_out = 0;
         if self.has_children {
             let mut left = MOST_GROUPS_BELOW;
+            let left_out = &mut self.groups_left_out;
             let work = self.readings.of(When::Active);
             walk::walk(directory, &mut |group| {
-                if group.path != "/" && left > 0 {
+                if group.path == "/" {
+                    return;
+                }
+                if left == 0 {
+                    *left_out += 1;
+                } else {
                     left -= 1;
                     let below = directory.join(group.path.trim_start_matches('/'));
                     if let Ok(text) = reader.once(&below, "cgroup.procs") {

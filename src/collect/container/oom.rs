@@ -76,6 +76,11 @@ pub(super) fn lock(kills: &Mutex<OomKills>) -> MutexGuard<'_, OomKills> {
 }
 
 impl OomKills {
+    /// Number of groups that are remembered.
+    pub(super) fn len(&self) -> usize {
+        self.groups.len()
+    }
+
     /// Follows the log from here on, if it may be read.
     pub(super) fn follow(&mut self, paths: &HostPaths) {
         let log = open(&paths.root("dev/kmsg"));

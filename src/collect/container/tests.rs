@@ -4,9 +4,11 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
-use crate::collect::host::testing::{Fixture, run};
+use crate::collect::Pass;
+use crate::collect::host::testing::{Fixture, NOW, run};
+use crate::model::Batch;
 
 const ID: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 const OTHER: &str = "fedcba9876543210fedcba9876543210fedcba9876543210fedcba9876543210";
@@ -179,8 +181,6 @@ fn docker_of_version_1() {
 }
 
 #[test]
-fn docker_of_version_2() {
-#[test]
 fn transfers_of_version_1_include_groups_below_and_disks_with_a_scheduler() {
     let counts = |read: u32| format!("8:0 Read {read}\n8:0 Write 1\nTotal {}\n", read + 1);
     let of_bfq = "8:16 Read 7\n8:16 Write 8\nTotal 15\n";
@@ -207,6 +207,8 @@ fn transfers_of_version_1_include_groups_below_and_disks_with_a_scheduler() {
     assert_eq!(of("container_fs_reads_bytes_total"), ["4096", "7"], "{text}");
 }
 
+#[test]
+fn docker_of_version_2() {
     let path = format!("/system.slice/docker-{ID}.scope");
     let fixture = process(group_2(version_2(), &path, "42"), "42", 12345, 1);
     let fixture = fixture.file(
@@ -299,8 +301,6 @@ fn a_sidecar_without_access_to_the_host_sees_what_it_is_in() {
 }
 
 #[test]
-fn a_machine_without_containers_says_nothing() {
-#[test]
 fn the_traffic_of_the_machine_is_no_sidecars() {
     let fixture = group_2(version_2(), "", "42").file("sys/fs/cgroup/cgroup.events", "populated 1\n");
     let fixture = process(fixture, "42", 100, 7).link("proc/self/ns/net", "net:[7]");
@@ -309,6 +309,8 @@ fn the_traffic_of_the_machine_is_no_sidecars() {
     assert!(!fixture.samples("container").contains("container_network_"));
 }
 
+#[test]
+fn a_machine_without_containers_says_nothing() {
     let fixture = version_2().dir("sys/fs/cgroup/system.slice/ssh.service");
     let mut collector = fixture.collector("container");
     let (text, result) = run(&mut *collector);
@@ -365,6 +367,50 @@ fn more_containers_than_may_be_are_counted() {
     assert!(ids(&after).len() == 2 && after.contains("outrigger_containers_left_out 2\n"), "{after}");
     let refused = Fixture::new().option("container.max", "0").refused("container");
     assert!(refused.ends_with("--collector.container.max must be at least 1"), "{refused}");
+}
+
+#[test]
+fn containers_that_do_not_fit_are_left_out_whole() {
+    let mut fixture = version_2();
+    for at in 0..5 {
+        let id = ID.replace("0123", &format!("000{at}"));
+        fixture = group_2(fixture, &format!("/docker/{id}"), "42");
+    }
+    let mut collector = fixture.collector("container");
+    // Names come from a thread of its own, and a sample of health with them.
+    let mut passes = std::iter::repeat_with(|| run(&mut *collector).0);
+    let whole = passes.find(|text| text.contains("container_health_state")).unwrap();
+    let per_container = |text: &str| text.lines().filter(|line| line.contains("id=\"/docker/")).count();
+    assert_eq!(ids(&whole).len(), 5);
+    let (all, own) = (whole.lines().count(), whole.lines().count() - per_container(&whole));
+    for limit in [0, own, all / 2, all - 1] {
+        let mut batch = Batch::new();
+        batch.set_limit(limit);
+        let pass = Pass { now: NOW, deadline: Instant::now() + Duration::from_secs(30) };
+        collector.collect(&pass, &mut batch).unwrap();
+        assert!(batch.over_limit() == 0 || limit < own, "{limit}");
+        let shown = batch.families().find(|family| family.name() == "container_last_seen");
+        let shown = shown.map_or(0, |family| family.samples().count());
+        let left_out = batch.families().find(|family| family.name() == "outrigger_containers_left_out");
+        let left_out = left_out.and_then(|family| Some(family.samples().next()?.value()));
+        let want = f64::from(u32::try_from(5 - shown).unwrap());
+        assert!(shown < 5 && left_out == (limit > 0).then_some(want), "{limit}: {shown} {left_out:?}");
+        assert_eq!(batch.len(), (own + shown * per_container(&whole) / 5).min(limit), "{limit}");
+    }
+}
+
+#[test]
+fn processes_in_many_groups_below() {
+    let path = format!("docker/{ID}");
+    let mut fixture = group_2(version_2(), &format!("/{path}"), "42");
+    for at in 0..100 {
+        let below = format!("sys/fs/cgroup/{path}/system.slice/{at}.service/cgroup.procs");
+        fixture = fixture.file(&below, "1\n2\n");
+    }
+    let text = fixture.samples("container");
+    let processes = text.lines().find(|line| line.starts_with("container_processes{"));
+    assert!(processes.is_some_and(|line| line.ends_with(" 202")), "{text}");
+    assert!(text.contains("outrigger_container_groups_left_out 0\n"), "{text}");
 }
 
 #[test]

@@ -4,6 +4,7 @@ use super::super::parse;
 use super::devices::Devices;
 use super::families::{CPU_USAGE, FAMILIES};
 use super::names::{Health, Named};
+use super::network;
 use super::one::Container;
 use super::values::Device;
 use super::values::Quantity::CpuUsage;
@@ -74,6 +75,21 @@ pub(super) struct Told<'a> {
     pub(super) now: f64,
     pub(super) oom_kills: Option<f64>,
     pub(super) devices: &'a Devices,
+}
+
+/// Samples of a container besides [`FAMILIES`], devices, processors, states and its network.
+const OTHERS: usize = 8;
+
+/// Samples of a device.
+const OF_DEVICE: usize = 10;
+
+/// At most so many samples a container has.
+pub(super) fn most_samples(container: &Container, shows_network: bool) -> usize {
+    let readings = &container.readings;
+    let network = if shows_network { network::MOST_SAMPLES } else { 0 };
+    let several =
+        readings.devices().len() * OF_DEVICE + readings.per_cpu().len() + container.task_states.len();
+    FAMILIES.len() + OTHERS + several + network
 }
 
 /// All of one container but its network.
