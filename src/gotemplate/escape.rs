@@ -35,8 +35,10 @@ pub(super) fn js(text: &str) -> String {
     out
 }
 
-fn is_printable(c: char) -> bool {
-    !crate::model::Quoted(c.encode_utf8(&mut [0; 4])).to_string().starts_with("\"\\")
+/// As Go's `strconv.IsPrint`.
+pub(super) fn is_printable(c: char) -> bool {
+    matches!(c, '"' | '\\')
+        || !crate::model::Quoted(c.encode_utf8(&mut [0; 4])).to_string().starts_with("\"\\")
 }
 
 /// For the query of a URL: spaces become `+`.

@@ -183,7 +183,7 @@ fn parsed_hexadecimal(text: &str) -> Result<f64, NotANumber> {
     if whole.is_empty() && fraction.is_empty() {
         return Err(NotANumber::Syntax);
     }
-    let mut power: i64 = power.parse().map_err(|_| NotANumber::Syntax)?;
+    let mut power = power_of_two(power).ok_or(NotANumber::Syntax)?;
     let mut value: u64 = 0;
     let mut lost = false;
     for (behind_point, digit) in whole.chars().map(|c| (false, c)).chain(fraction.chars().map(|c| (true, c)))
@@ -198,6 +198,9 @@ fn parsed_hexadecimal(text: &str) -> Result<f64, NotANumber> {
             power = power.saturating_add(if behind_point { 0 } else { 4 });
         }
     }
+    if value == 0 {
+        return Ok(0.0);
+    }
     let value = (value | u64::from(lost)) as f64;
     // In two steps, so that neither power is out of range where their product is not.
     let half = i32::try_from(power.clamp(-2400, 2400) / 2).unwrap_or(0);
@@ -205,10 +208,24 @@ fn parsed_hexadecimal(text: &str) -> Result<f64, NotANumber> {
     Ok(value * 2_f64.powi(half) * 2_f64.powi(other))
 }
 
-/// Where Go takes `_` in numbers: between digits, or between a prefix such as `0x` and a digit.
+/// A power in digits, perhaps with a sign; what no number can hold is as good as the largest.
+fn power_of_two(text: &str) -> Option<i64> {
+    let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
+    if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    let magnitude = digits.parse().unwrap_or(i64::MAX);
+    Some(if text.starts_with('-') { -magnitude } else { magnitude })
+}
+
+/// Where Go takes `_` in numbers: between digits, or between a prefix such as `0x` and a digit. Letters are digits of
+/// hexadecimal numbers only: in `1_e5` the `e` is none.
 pub(super) fn underscores_are_between_digits(text: &str) -> bool {
     let bytes = text.as_bytes();
-    let is_digit = |at: Option<&u8>| at.is_some_and(u8::is_ascii_hexdigit);
+    let hexadecimal = matches!(bytes, [b'0', b'x' | b'X', ..]);
+    let is_digit = |at: Option<&u8>| {
+        at.is_some_and(|b| if hexadecimal { b.is_ascii_hexdigit() } else { b.is_ascii_digit() })
+    };
     bytes.iter().enumerate().filter(|(_, b)| **b == b'_').all(|(at, _)| {
         let behind_prefix = at == 2 && matches!(bytes, [b'0', b'x' | b'X' | b'b' | b'B' | b'o' | b'O', ..]);
         (behind_prefix || is_digit(at.checked_sub(1).and_then(|before| bytes.get(before))))
@@ -273,17 +290,24 @@ mod tests {
             ("1_000.5", 1000.5),
             ("0x1p4", 16.0),
             ("0x.8p1", 1.0),
+            ("1_0e1_0", 1e11),
+            ("0x1_ep1_0", 30_720.0),
+            ("0x1p-99999999999999999999", 0.0),
+            ("0x0p99999999999999999999", 0.0),
             ("-Inf", f64::NEG_INFINITY),
             ("infinity", f64::INFINITY),
         ] {
             assert_eq!(parsed(text), Ok(value), "{text}");
         }
-        for text in
-            ["", "x", "0x10", "1__0", "_1", "1_", "--1", "+-1", "1e", "1f", "+nan", "0xp1", ".", "e5", "1 "]
-        {
+        for text in [
+            "", "x", "0x10", "1__0", "_1", "1_", "--1", "+-1", "1e", "1f", "+nan", "0xp1", ".", "e5", "1 ",
+            "1_e5", "1e_5", "0x1_p1", "0x1p_1", "0x1p+-5", "0x1p", "0x1p+",
+        ] {
             assert_eq!(parsed(text), Err(NotANumber::Syntax), "{text}");
         }
-        assert_eq!(parsed("1e400"), Err(NotANumber::Range));
+        for text in ["1e400", "0x1p99999999999999999999"] {
+            assert_eq!(parsed(text), Err(NotANumber::Range), "{text}");
+        }
         assert!(parsed("NaN").is_ok_and(f64::is_nan));
     }
 }

@@ -19,7 +19,7 @@ pub enum Param {
     Time,
     /// A `time.Duration`.
     Duration,
-    /// A list, map or struct of this very type; nil is taken, too, and arrives as [`Value::Nil`].
+    /// A list, map, struct or named text of this very type; nil is taken, too, and arrives as [`Value::Nil`].
     Of(&'static Type),
 }
 
@@ -49,6 +49,7 @@ impl Param {
             | (Self::Int, Value::Int(_))
             | (Self::Time, Value::Time(_))
             | (Self::Duration, Value::Duration(_)) => true,
+            (Self::Of(of), Value::Named(own, _)) => std::ptr::eq(of, *own),
             (Self::Of(of), Value::List(list)) => std::ptr::eq(of, list.of),
             (Self::Of(of), Value::Map(map)) => std::ptr::eq(of, map.of),
             (Self::Of(of), Value::Struct(object)) => std::ptr::eq(of, object.of),

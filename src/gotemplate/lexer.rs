@@ -397,9 +397,7 @@ pub(super) fn is_alphanumeric(c: char) -> bool {
 
 /// As Go's `%#U` prints a character.
 fn code_point(c: char) -> String {
-    let shown = crate::model::Quoted(c.encode_utf8(&mut [0; 4])).to_string();
-    let is_printable = !shown.starts_with("\"\\") || matches!(c, '"' | '\\');
-    match is_printable {
+    match super::escape::is_printable(c) {
         true => format!("U+{:04X} '{c}'", u32::from(c)),
         false => format!("U+{:04X}", u32::from(c)),
     }

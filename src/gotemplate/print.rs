@@ -5,6 +5,7 @@
 //!
 //! Source: Go's `fmt`, `print.go` and `format.go`.
 
+use super::escape::is_printable;
 use super::float::{format_float, shortest};
 use super::time::duration_shown;
 use super::value::Value;
@@ -195,6 +196,10 @@ impl Printer {
             (Value::String(text) | Value::Named(_, text), 'v' | 's' | 'x' | 'X' | 'q') => {
                 self.text(text, verb);
             }
+            (Value::Time(time), 'v') if self.flags.source => self.pad(&time.source()),
+            (Value::Duration(number) | Value::Enum(_, number, _), 'v') if self.flags.source => {
+                self.int(*number, verb, value);
+            }
             (Value::Time(time), 'v' | 's' | 'x' | 'X' | 'q') => self.text(&time.shown(), verb),
             (Value::Duration(nanos), 'v' | 's' | 'x' | 'X' | 'q') => {
                 self.text(&duration_shown(*nanos), verb);
@@ -256,14 +261,19 @@ impl Printer {
     }
 
     fn bad_verb(&mut self, value: &Value, verb: char) {
-        self.out.push_str("%!");
-        self.out.push(verb);
-        self.out.push('(');
-        if !matches!(value, Value::Nil) {
-            self.out.push_str(value.type_name());
-            self.out.push('=');
+        self.out.extend(["%!", verb.encode_utf8(&mut [0; 4]), "("]);
+        match value {
+            Value::Nil => self.print(value),
+            // No method is called here, nor `String`; and of what a pointer points to, there is no address.
+            Value::Duration(number) | Value::Enum(_, number, _) => {
+                self.out.extend([value.type_name().trim_start_matches('*'), "="]);
+                self.print(&Value::Int(*number));
+            }
+            _ => {
+                self.out.extend([value.type_name(), "="]);
+                self.print(value);
+            }
         }
-        self.print(value);
         self.out.push(')');
     }
 
@@ -351,6 +361,12 @@ impl Printer {
             _ => 0,
         };
         let zeros = "0".repeat(digits_wanted.saturating_sub(digits.len()));
+        // The sign of octal numbers besides `0o`.
+        let zeros = if verb == 'O' && flags.sharp && !format!("{zeros}{digits}").starts_with('0') {
+            format!("0{zeros}")
+        } else {
+            zeros
+        };
         let shows_prefix = verb == 'O' || (flags.sharp && !prefix.is_empty());
         let prefix = match shows_prefix && !(verb == 'o' && format!("{zeros}{digits}").starts_with('0')) {
             true => prefix,
@@ -369,8 +385,8 @@ impl Printer {
     }
 
     fn character(&mut self, number: i64, verb: char) {
-        let c = u32::try_from(number).ok().and_then(char::from_u32);
-        let c = c.unwrap_or(char::REPLACEMENT_CHARACTER);
+        let known = u32::try_from(number).ok().and_then(char::from_u32);
+        let c = known.unwrap_or(char::REPLACEMENT_CHARACTER);
         match verb {
             'c' => self.pad(c.encode_utf8(&mut [0; 4])),
             'q' => {
@@ -382,12 +398,13 @@ impl Printer {
                         format!("'{}'", quoted.get(1..quoted.len() - 1).unwrap_or_default())
                     }
                 };
-                self.pad(&text);
+                self.pad(&if self.flags.plus { ascii_only(&text) } else { text });
             }
             _ => {
                 let digits = format!("{number:X}");
                 let zeros = "0".repeat(self.flags.precision.unwrap_or(4).max(4).saturating_sub(digits.len()));
-                let shown = if self.flags.sharp { format!(" '{c}'") } else { String::new() };
+                let shown = known.filter(|c| self.flags.sharp && is_printable(*c));
+                let shown = shown.map(|c| format!(" '{c}'")).unwrap_or_default();
                 self.pad_with_spaces(&format!("U+{zeros}{digits}{shown}"));
             }
         }
@@ -439,15 +456,21 @@ fn ascii_only(quoted: &str) -> String {
     quoted.chars().map(escaped).collect()
 }
 
-/// `%#g` and its like: always with a point, and with the zeros that `g` leaves out.
+/// `%#g` and its like: always with a point, and with the zeros that `g` leaves out. Of `x`, Go counts the letter among the
+/// digits, and `b` stays as it is.
 fn with_point(unsigned: &str, verb: char, precision: Option<usize>) -> String {
-    let (mantissa, exponent) = match unsigned.find(['e', 'E', 'p', 'P']) {
+    let exponents: &[char] = match verb {
+        'b' => return unsigned.to_owned(),
+        'x' | 'X' => &['p', 'P'],
+        _ => &['e', 'E'],
+    };
+    let (mantissa, exponent) = match unsigned.find(exponents) {
         Some(at) => unsigned.split_at(at),
         None => (unsigned, ""),
     };
     let mut mantissa = mantissa.to_owned();
-    if matches!(verb, 'g' | 'G' | 'v') {
-        let significant = mantissa.trim_start_matches(['0', '.']).bytes().filter(u8::is_ascii_digit).count();
+    if matches!(verb, 'g' | 'G' | 'v' | 'x') {
+        let significant = mantissa.trim_start_matches(['0', '.']).bytes().filter(|b| *b != b'.').count();
         let missing = precision.unwrap_or(6).max(1).saturating_sub(significant.max(1));
         if !mantissa.contains('.') {
             mantissa.push('.');

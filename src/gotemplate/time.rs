@@ -20,13 +20,23 @@ pub struct Time {
     pub offset_seconds: i32,
     /// The zone's short name, such as `UTC` or `CET`.
     pub zone: Arc<str>,
+    /// Whether it is the machine's own zone, which Go calls `Local`.
+    pub is_local: bool,
 }
 
 /// Nanoseconds of a second.
 const SECOND: i64 = 1_000_000_000;
 
-static MONTH: Type = Type { name: "time.Month", missing: Missing::Nothing, methods: &[] };
-static WEEKDAY: Type = Type { name: "time.Weekday", missing: Missing::Nothing, methods: &[] };
+static MONTH: Type = Type { name: "time.Month", missing: Missing::Nothing, methods: NAME_METHODS };
+static WEEKDAY: Type = Type { name: "time.Weekday", missing: Missing::Nothing, methods: NAME_METHODS };
+static LOCATION: Type = Type { name: "*time.Location", missing: Missing::Nothing, methods: NAME_METHODS };
+
+/// What a month, a day of the week and a zone have.
+static NAME_METHODS: &[Method] = &[method("String", &[], |value, _| match value {
+    Value::Enum(_, _, name) => Ok(Value::from(*name)),
+    Value::Named(_, name) => Ok(Value::String(Arc::clone(name))),
+    other => Err(format!("{} has no name", other.type_name())),
+})];
 
 const MONTHS: [&str; 12] = [
     "January",
@@ -48,7 +58,80 @@ const WEEKDAYS: [&str; 7] = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursd
 impl Time {
     /// An instant shown in UTC.
     pub fn utc(unix_nanos: i64) -> Self {
-        Self { unix_nanos, offset_seconds: 0, zone: Arc::from("UTC") }
+        Self { unix_nanos, offset_seconds: 0, zone: Arc::from("UTC"), is_local: false }
+    }
+
+    /// An instant shown in the machine's own zone.
+    fn local(unix_nanos: i64) -> Self {
+        Self::of_local(unix_nanos, |info| Self {
+            unix_nanos,
+            offset_seconds: info.offset().seconds(),
+            zone: Arc::from(info.abbreviation()),
+            is_local: true,
+        })
+    }
+
+    /// What the machine's own zone says of an instant.
+    fn of_local<T>(unix_nanos: i64, tell: impl FnOnce(jiff::tz::TimeZoneOffsetInfo<'_>) -> T) -> T {
+        let zone = jiff::tz::TimeZone::try_system().unwrap_or(jiff::tz::TimeZone::UTC);
+        let instant = jiff::Timestamp::from_nanosecond(i128::from(unix_nanos));
+        tell(zone.to_offset_info(instant.unwrap_or(jiff::Timestamp::UNIX_EPOCH)))
+    }
+
+    fn is_summer_time(&self) -> bool {
+        self.is_local && Self::of_local(self.unix_nanos, |info| info.dst().is_dst())
+    }
+
+    /// Another instant in the same zone.
+    fn at(&self, unix_nanos: i64) -> Self {
+        if self.is_local { Self::local(unix_nanos) } else { Self { unix_nanos, ..self.clone() } }
+    }
+
+    /// As Go's `Time.AddDate`: what is too much for a month goes on into the next. `None`: out of range.
+    fn add_date(&self, years: i64, months: i64, days: i64) -> Option<Self> {
+        let civil = self.civil();
+        let month = i64::from(civil.year()).checked_add(years)?.checked_mul(12)?;
+        let month = month.checked_add(i64::from(civil.month()) - 1)?.checked_add(months)?;
+        let (year, month) = (month.div_euclid(12), month.rem_euclid(12) + 1);
+        let first = DateTime::new(
+            i16::try_from(year).ok()?,
+            i8::try_from(month).ok()?,
+            1,
+            civil.hour(),
+            civil.minute(),
+            civil.second(),
+            civil.subsec_nanosecond(),
+        );
+        let first = jiff::tz::Offset::UTC.to_timestamp(first.ok()?).ok()?.as_nanosecond();
+        let days = i128::from(days) + i128::from(civil.day()) - 1;
+        let shown = first + days * i128::from(86_400 * SECOND);
+        let behind = |offset: i32| i64::try_from(shown - i128::from(offset) * i128::from(SECOND)).ok();
+        // There the zone's clocks may be ahead by something else.
+        let there = self.at(behind(self.offset_seconds)?);
+        Some(self.at(behind(there.offset_seconds)?))
+    }
+
+    fn location(&self) -> &str {
+        if self.is_local { "Local" } else { &self.zone }
+    }
+
+    /// As Go's `Time.GoString`.
+    pub fn source(&self) -> String {
+        let civil = self.civil();
+        let month = name(&MONTHS, usize::try_from(civil.month() - 1).unwrap_or(0));
+        let zone = match self.location() {
+            zone @ ("Local" | "UTC") => format!("time.{zone}"),
+            zone => format!("time.Location({})", crate::model::Quoted(zone)),
+        };
+        format!(
+            "time.Date({}, time.{month}, {}, {}, {}, {}, {}, {zone})",
+            civil.year(),
+            civil.day(),
+            civil.hour(),
+            civil.minute(),
+            civil.second(),
+            civil.subsec_nanosecond()
+        )
     }
 
     /// What the zone's calendar and clocks show. The offset is within a day, so no 64-bit instant leaves jiff's years.
@@ -150,7 +233,7 @@ fn head(name: &str, letters: usize) -> String {
 
 fn fraction(civil: &DateTime, point: char, digits: usize, trimmed: bool) -> String {
     let all = format!("{:09}", civil.subsec_nanosecond());
-    let mut shown: String = all.chars().chain(std::iter::repeat('0')).take(digits).collect();
+    let mut shown: String = all.chars().take(digits).collect();
     if trimmed {
         shown.truncate(shown.trim_end_matches('0').len());
         if shown.is_empty() {
@@ -326,11 +409,12 @@ fn of_two(value: &Value, args: &[Value], compute: impl Fn(i64, i64) -> Value) ->
     }
 }
 
+const OUT_OF_RANGE: &str = "the time is out of range";
+
 fn shifted(value: &Value, args: &[Value], change: impl Fn(i64, i64) -> Option<i64>) -> Result<Value, String> {
     match (value, args) {
         (Value::Time(time), [Value::Duration(by)]) => {
-            let unix_nanos = change(time.unix_nanos, *by).ok_or("the time is out of range")?;
-            Ok(Value::Time(Time { unix_nanos, ..time.clone() }))
+            Ok(Value::Time(time.at(change(time.unix_nanos, *by).ok_or(OUT_OF_RANGE)?)))
         }
         _ => Err("a time and a duration are needed".to_owned()),
     }
@@ -340,9 +424,16 @@ fn int(number: impl Into<i64>) -> Value {
     Value::Int(number.into())
 }
 
-/// Methods of Go's `time.Time`, but for those about binary and JSON forms.
+/// Methods of Go's `time.Time`, but for those about binary and JSON forms, and those with several results, which no
+/// template can call.
 pub(super) static TIME_METHODS: &[Method] = &[
     method("Add", &[Param::Duration], |t, args| shifted(t, args, i64::checked_add)),
+    method("AddDate", &[Param::Int, Param::Int, Param::Int], |t, args| match (t, args) {
+        (Value::Time(time), [Value::Int(years), Value::Int(months), Value::Int(days)]) => {
+            time.add_date(*years, *months, *days).map(Value::Time).ok_or_else(|| OUT_OF_RANGE.to_owned())
+        }
+        _ => Err("a time and three numbers are needed".to_owned()),
+    }),
     method("After", &[Param::Time], |t, args| of_two(t, args, |a, b| Value::Bool(a > b))),
     method("Before", &[Param::Time], |t, args| of_two(t, args, |a, b| Value::Bool(a < b))),
     method("Day", &[], |t, _| of_time(t, |t| int(t.civil().day()))),
@@ -351,8 +442,19 @@ pub(super) static TIME_METHODS: &[Method] = &[
         let layout = args.first().and_then(Value::as_str).unwrap_or_default();
         of_time(t, |t| Value::from(t.formatted(layout)))
     }),
+    method("GoString", &[], |t, _| of_time(t, |t| Value::from(t.source()))),
     method("Hour", &[], |t, _| of_time(t, |t| int(t.civil().hour()))),
+    method("In", &[Param::Of(&LOCATION)], |t, args| match (t, args) {
+        (Value::Time(t), [Value::Named(_, zone)]) if zone.as_ref() == "Local" => {
+            Ok(Value::Time(Time::local(t.unix_nanos)))
+        }
+        (Value::Time(t), [Value::Named(..)]) => Ok(Value::Time(Time::utc(t.unix_nanos))),
+        _ => Err("time: missing Location in call to Time.In".to_owned()),
+    }),
+    method("IsDST", &[], |t, _| of_time(t, |t| Value::Bool(t.is_summer_time()))),
     method("IsZero", &[], |t, _| of_time(t, |_| Value::Bool(false))),
+    method("Local", &[], |t, _| of_time(t, |t| Value::Time(Time::local(t.unix_nanos)))),
+    method("Location", &[], |t, _| of_time(t, |t| Value::Named(&LOCATION, Arc::from(t.location())))),
     method("Minute", &[], |t, _| of_time(t, |t| int(t.civil().minute()))),
     method("Month", &[], |t, _| {
         of_time(t, |t| {
@@ -361,11 +463,17 @@ pub(super) static TIME_METHODS: &[Method] = &[
         })
     }),
     method("Nanosecond", &[], |t, _| of_time(t, |t| int(t.civil().subsec_nanosecond()))),
+    method("Round", &[Param::Duration], |t, args| {
+        shifted(t, args, |at, unit| match since_year_one(at, unit) {
+            rest if rest < unit - rest => at.checked_sub(rest),
+            rest => at.checked_add(unit.max(0) - rest),
+        })
+    }),
     method("Second", &[], |t, _| of_time(t, |t| int(t.civil().second()))),
     method("String", &[], |t, _| of_time(t, |t| Value::from(t.shown()))),
     method("Sub", &[Param::Time], |t, args| of_two(t, args, |a, b| Value::Duration(a.saturating_sub(b)))),
     method("Truncate", &[Param::Duration], |t, args| {
-        shifted(t, args, |at, unit| at.checked_sub(if unit > 0 { since_year_one(at, unit) } else { 0 }))
+        shifted(t, args, |at, unit| at.checked_sub(since_year_one(at, unit)))
     }),
     method("UTC", &[], |t, _| of_time(t, |t| Value::Time(Time::utc(t.unix_nanos)))),
     method("Unix", &[], |t, _| of_time(t, |t| int(t.unix_nanos.div_euclid(SECOND)))),
@@ -382,8 +490,11 @@ pub(super) static TIME_METHODS: &[Method] = &[
     method("YearDay", &[], |t, _| of_time(t, |t| int(t.civil().day_of_year()))),
 ];
 
-/// What a truncation to whole units since the year 1, as Go counts them, takes off.
+/// What a truncation to whole units since the year 1, as Go counts them, takes off; nothing for a unit that is none.
 fn since_year_one(at: i64, unit: i64) -> i64 {
+    if unit <= 0 {
+        return 0;
+    }
     const YEAR_ONE_SECONDS: i128 = 62_135_596_800;
     let nanos = i128::from(at) + YEAR_ONE_SECONDS * i128::from(SECOND);
     i64::try_from(nanos.rem_euclid(i128::from(unit))).unwrap_or(0)
@@ -441,7 +552,7 @@ mod tests {
     #[test]
     fn layouts() {
         let time =
-            Time { unix_nanos: 1_435_065_584_128_000_000, offset_seconds: 7200, zone: Arc::from("CEST") };
+            Time { offset_seconds: 7200, zone: Arc::from("CEST"), ..Time::utc(1_435_065_584_128_000_000) };
         for (layout, text) in [
             ("2006-01-02T15:04:05Z07:00", "2015-06-23T15:19:44+02:00"),
             ("Mon Jan _2 15:04:05 MST 2006", "Tue Jun 23 15:19:44 CEST 2015"),
@@ -453,6 +564,8 @@ mod tests {
             ("_2006 x", "_2015 x"),
             ("Janet Month", "Janet Month"),
             ("4 5", "19 44"),
+            ("05.00000000000", "44.128000000"),
+            ("05.99999999999", "44.128"),
         ] {
             assert_eq!(time.formatted(layout), text, "{layout}");
         }

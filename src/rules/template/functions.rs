@@ -318,7 +318,7 @@ fn without_domain(text: &str) -> String {
     let name = host.split('.').next().unwrap_or_default();
     match port {
         "" => name.to_owned(),
-        port if name.contains([':', '%']) => format!("[{name}]:{port}"),
+        port if name.contains(':') => format!("[{name}]:{port}"),
         port => format!("{name}:{port}"),
     }
 }
