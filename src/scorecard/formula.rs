@@ -144,6 +144,20 @@ fn told(error: &EvalexprError) -> String {
     match error {
         EvalexprError::WrongOperatorArgumentAmount { .. } => "a value is missing or too many".to_owned(),
         EvalexprError::UnmatchedLBrace | EvalexprError::UnmatchedRBrace => "brackets do not match".to_owned(),
+        EvalexprError::ExpectedBoolean { actual } => {
+            format!("{} where a condition such as a > 1 is needed", kind(actual))
+        }
+        EvalexprError::ExpectedNumber { actual } | EvalexprError::ExpectedNumberOrString { actual } => {
+            format!(
+                "{} where a number is needed; if(CONDITION, 1, 0) makes a number of a condition",
+                kind(actual)
+            )
+        }
+        EvalexprError::WrongTypeCombination { .. } => {
+            "numbers and conditions do not go together; if(CONDITION, 1, 0) makes a number of a condition"
+                .to_owned()
+        }
+        EvalexprError::CustomMessage(why) => why.clone(),
         other => other.to_string().chars().take(200).collect(),
     }
 }
@@ -163,6 +177,10 @@ impl Context for Names<'_> {
         };
         if let ("if", [condition, then, otherwise]) = (identifier, given) {
             return Ok(if condition.as_boolean()? { then.clone() } else { otherwise.clone() });
+        }
+        if identifier == "if" {
+            let why = "if takes a condition and two values: if(CONDITION, THEN, OTHERWISE)";
+            return Err(EvalexprError::CustomMessage(why.to_owned()));
         }
         let numbers: Vec<f64> = given.iter().map(Value::as_number).collect::<Result<_, _>>()?;
         let result = match (identifier, numbers.as_slice()) {
@@ -248,7 +266,11 @@ mod tests {
             ("str::from(a)", "unknown function \"str::from\""),
             ("mix(a)", "unknown function \"mix\"; did you mean \"max\"?"),
             ("sqrt(a, b)", "sqrt does not take 2 values"),
-            ("a + (b > 1)", ""),
+            ("a + (b > 1)", "true or false where a number is needed; if(CONDITION, 1, 0) makes"),
+            ("max(a, b > 1)", "true or false where a number is needed; if(CONDITION, 1, 0) makes"),
+            ("if(a > 1, 2)", "if takes a condition and two values: if(CONDITION, THEN, OTHERWISE)"),
+            ("if(a, 1, 2)", "a number where a condition such as a > 1 is needed"),
+            ("a && b", "a number where a condition such as a > 1 is needed"),
         ] {
             let error = Formula::parse(text, &names()).expect_err(text);
             assert!(error.contains(part), "{text}: {error}");
