@@ -167,6 +167,19 @@ fn print(text: &str) -> Outcome {
     }
 }
 
+/// Most columns that are drawn, whatever the terminal says.
+const MOST_COLUMNS: usize = 1_000;
+
+/// Columns of the terminal; those of a usual one where it does not say.
+fn columns() -> usize {
+    let said = std::env::var("COLUMNS").ok();
+    columns_of(said.as_deref())
+}
+
+fn columns_of(said: Option<&str>) -> usize {
+    said.and_then(|text| text.parse().ok()).unwrap_or(100).min(MOST_COLUMNS)
+}
+
 /// Writes an error to standard error, if there is one.
 fn complain(text: &str) {
     let _ = writeln!(std::io::stderr(), "outrigger: {text}");
@@ -180,6 +193,15 @@ fn complain_lines(text: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_wide_terminal_costs_no_more_than_a_thousand_columns() {
+        let most = usize::MAX.to_string();
+        for (said, columns) in [(None, 100), (Some("x"), 100), (Some("80"), 80), (Some(most.as_str()), 1_000)]
+        {
+            assert_eq!(columns_of(said), columns);
+        }
+    }
 
     #[test]
     fn the_command_line_is_consistent() {

@@ -9,6 +9,7 @@ use serde::Deserialize;
 use super::instance::plain;
 use super::{Outcome, healthcheck, instance, print};
 use crate::scorecard::{PillarReport, ScorecardReport};
+use crate::web::shown_value;
 
 pub(super) fn command() -> Command {
     healthcheck::with_instance(
@@ -73,15 +74,30 @@ fn line(pillar: &PillarReport) -> String {
 }
 
 /// At most two digits behind the point, or four significant ones of what is small.
-fn shown(value: f64) -> f64 {
-    let factor = if value.abs() < 1.0 { 10_000.0 } else { 100.0 };
-    (value * factor).round() / factor
+fn shown(value: f64) -> String {
+    let digits = if value.abs() < 1.0 { format!("{value:.3e}") } else { format!("{value:.2}") };
+    shown_value(digits.parse().unwrap_or(value))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::scorecard::PillarStatus;
+
+    #[test]
+    fn numbers_are_short_and_none_is_lost() {
+        for (value, text) in [
+            (0.0, "0"),
+            (0.000_01, "0.00001"),
+            (1.234_56e-9, "1.235e-09"),
+            (0.098_765_43, "0.09877"),
+            (-0.5, "-0.5"),
+            (98.271, "98.27"),
+            (1e300, "1e+300"),
+        ] {
+            assert_eq!(shown(value), text);
+        }
+    }
 
     #[test]
     fn a_line_tells_where_a_pillar_is_or_why_it_is_not_known() {

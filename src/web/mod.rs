@@ -32,7 +32,7 @@ mod watched_stream;
 mod write;
 
 pub use address::{AddressError, ListenAddress};
-pub use api::{Api, Facts, Forms, Status, write_query_data};
+pub use api::{Api, Facts, Forms, Status, shown_value, write_query_data};
 pub use inherited::InheritedSockets;
 pub use instrument::HttpMetrics;
 pub use limits::Limits;

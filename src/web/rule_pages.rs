@@ -17,10 +17,10 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 
-use super::Api;
 use super::body::{self, BodyLimits};
 use super::origin::{self, is_foreign};
 use super::pages::{document, escaped, html, method_not_allowed, text};
+use super::{Api, shown_value};
 use crate::model::{ColdSort, Labels, PromDuration, Timestamp, fingerprint};
 use crate::promql::{QueryOptions, Value, parse};
 use crate::rules::{Acknowledgement, Alert, AlertChoice, AlertState, Group, Rule};
@@ -129,7 +129,7 @@ fn alerts_body(groups: &[Arc<Group>], now: Timestamp, out: &mut String) {
             ago(now, alert.active_at),
             cell(name),
             cell(&others.to_string()),
-            alert.value,
+            shown_value(alert.value),
             cell(alert.annotations.value("summary"))
         );
         let _ = write!(out, "<br><small>{}</small><td>", cell(file));
@@ -241,7 +241,7 @@ fn graph_body(api: &Api, text: &str, out: &mut String) {
     let _ = write!(
         out,
         "<form action=graph><textarea name=g0.expr rows=4 cols=80 spellcheck=false>{}</textarea><br><button>Ask</button></form>",
-        cell(text)
+        escaped(text)
     );
     if text.trim().is_empty() {
         return;
@@ -256,17 +256,17 @@ fn graph_body(api: &Api, text: &str, out: &mut String) {
             let _ = write!(out, "<p class=err>{}</p>", cell(&error));
         }
         Ok(Value::Scalar { value, .. }) => {
-            let _ = write!(out, "<p>{value}</p>");
+            let _ = write!(out, "<p>{}</p>", shown_value(value));
         }
         Ok(Value::String { text, .. }) => {
             let _ = write!(out, "<p>{}</p>", cell(&text));
         }
         Ok(Value::Vector(samples)) => {
-            table(out, samples.len(), samples.iter().map(|one| (&one.labels, one.value.to_string())));
+            table(out, samples.len(), samples.iter().map(|one| (&one.labels, shown_value(one.value))));
         }
         Ok(Value::Matrix(series)) => {
             let last =
-                |samples: &crate::model::Samples| samples.iter().last().map(|(_, value)| value.to_string());
+                |samples: &crate::model::Samples| samples.iter().last().map(|(_, value)| shown_value(value));
             table(
                 out,
                 series.len(),

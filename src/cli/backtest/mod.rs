@@ -14,19 +14,13 @@ use anyhow::{Context as _, bail};
 use clap::{Arg, ArgGroup, ArgMatches, Command, value_parser};
 
 use super::rule_files::RuleFile;
-use super::{Outcome, complain, print, tsdb};
+use super::{Outcome, columns, complain, print, tsdb};
 use crate::model::{PromDuration, Queryable, Timestamp};
 use crate::rules::GroupSpec;
 use crate::rules::backtest::{Incident, Replay, Timeline, Variant, threshold_of};
 
 /// Most variants: each is a whole replay.
 const MOST_VARIANTS: usize = 64;
-
-/// Columns of a timeline where the terminal does not say.
-const DEFAULT_WIDTH: usize = 100;
-
-/// Widest timeline; a wider terminal shows no more.
-const MOST_WIDTH: usize = 1_000;
 
 pub(super) fn command() -> Command {
     let command = Command::new("backtest")
@@ -184,11 +178,7 @@ pub(super) fn run(matches: &ArgMatches) -> Outcome {
     }
     match matches.get_one::<String>("output").map(String::as_str) {
         Some("json") => print(&format!("{}\n", json::value(&backtest))),
-        _ => {
-            let columns = std::env::var("COLUMNS").ok().and_then(|text| text.parse().ok());
-            let width = columns.unwrap_or(DEFAULT_WIDTH).min(MOST_WIDTH);
-            print(&text::text(&backtest, width))
-        }
+        _ => print(&text::text(&backtest, columns())),
     }
 }
 

@@ -6,6 +6,7 @@ use anyhow::{Context as _, anyhow, bail};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::super::instance::plain;
 use super::Answer;
 use crate::model::{Labels, Samples};
 use crate::promql::{QueryResult, Series, Value, VectorSample};
@@ -47,7 +48,7 @@ pub(in crate::cli) fn read(body: &[u8]) -> anyhow::Result<Answer> {
     let envelope: Envelope<'_> =
         serde_json::from_slice(body).context("the answer is not that of a Prometheus API")?;
     if envelope.status != "success" {
-        bail!("{}", envelope.error);
+        bail!("{}", plain(&envelope.error));
     }
     let data = envelope.data.context("the answer holds no data")?.get();
     let parsed: Data = serde_json::from_str(data).context("the answer is not that of a query")?;

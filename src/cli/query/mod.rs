@@ -13,7 +13,7 @@ use anyhow::{Context as _, anyhow, bail};
 use clap::{Arg, ArgMatches, Command, value_parser};
 
 use self::output::Format;
-use super::{Outcome, complain, instance, print, tsdb};
+use super::{Outcome, columns, complain, instance, print, tsdb};
 use crate::app::now;
 use crate::model::{PromDuration, Timestamp};
 use crate::promql::{self, Engine, EngineOptions, ParseOptions, QueryOptions, Value};
@@ -21,9 +21,6 @@ use crate::store::Store;
 
 /// Points of a range unless `--step` says otherwise.
 const DEFAULT_POINTS: u64 = 250;
-
-/// Columns of a chart where the terminal does not say.
-const DEFAULT_WIDTH: usize = 100;
 
 pub(super) fn command() -> Command {
     let text = |name: &'static str, value: &'static str, help: &'static str| {
@@ -88,7 +85,7 @@ pub(super) fn run(matches: &ArgMatches) -> Outcome {
         ask(&asked, matches.get_one::<String>("url").map_or("", String::as_str))?
     };
     for remark in &answer.remarks {
-        complain(remark);
+        complain(&instance::plain(remark));
     }
     match format {
         Format::Json => print(&format!("{}\n", answer.data)),
@@ -97,9 +94,7 @@ pub(super) fn run(matches: &ArgMatches) -> Outcome {
         Format::Plot => {
             let stdout = std::io::stdout();
             let colour = stdout.is_terminal() && std::env::var_os("NO_COLOR").is_none();
-            let width =
-                std::env::var("COLUMNS").ok().and_then(|text| text.parse().ok()).unwrap_or(DEFAULT_WIDTH);
-            let chart = plot::plot(&answer.value, width, colour).map_err(|why| anyhow!(why))?;
+            let chart = plot::plot(&answer.value, columns(), colour).map_err(|why| anyhow!(why))?;
             print(&chart)
         }
     }

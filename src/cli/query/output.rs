@@ -4,8 +4,11 @@ use std::fmt::Write as _;
 
 use jiff::Timestamp as Instant;
 
+use super::super::instance::plain;
 use crate::model::{Labels, METRIC_NAME, Quoted};
 use crate::promql::Value;
+/// A value as the API writes it.
+pub(in crate::cli) use crate::web::shown_value as number;
 
 /// How a result is printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,14 +54,15 @@ fn points<'a>(value: &'a Value, none: &'a Labels) -> Vec<Point<'a>> {
     }
 }
 
-/// Columns: the series as PromQL writes it, the time of ranges, the value.
+/// Columns: the series as PromQL writes it, the time of ranges, the value. A text of others must not move the cursor.
 pub(super) fn table(value: &Value) -> String {
     let none = Labels::empty();
-    let points = points(value, &none);
+    let mut points = points(value, &none);
+    points.iter_mut().for_each(|point| point.value = plain(&point.value));
     let with_time = matches!(value, Value::Matrix(_));
     let series: Vec<String> = points.iter().map(|point| series_text(point.labels)).collect();
     let width = series.iter().map(|text| text.chars().count()).max().unwrap_or(0);
-    let values_width = points.iter().map(|point| point.value.len()).max().unwrap_or(0);
+    let values_width = points.iter().map(|point| point.value.chars().count()).max().unwrap_or(0);
     let mut out = String::new();
     for (point, series) in points.iter().zip(&series) {
         if width > 0 {
@@ -103,27 +107,16 @@ fn field(text: &str) -> String {
 
 /// `name{a="b"}`; empty where there are no labels.
 pub(in crate::cli) fn series_text(labels: &Labels) -> String {
-    let mut out = labels.metric_name().to_owned();
+    let mut out = plain(labels.metric_name());
     let rest: Vec<String> = labels
         .iter()
         .filter(|(name, _)| *name != METRIC_NAME)
-        .map(|(name, value)| format!("{name}={}", Quoted(value)))
+        .map(|(name, value)| format!("{}={}", plain(name), Quoted(value)))
         .collect();
     if !rest.is_empty() || (out.is_empty() && !labels.is_empty()) {
         let _ = write!(out, "{{{}}}", rest.join(", "));
     }
     out
-}
-
-/// A value as the API writes it.
-pub(in crate::cli) fn number(value: f64) -> String {
-    if value.is_nan() {
-        "NaN".to_owned()
-    } else if value.is_infinite() {
-        if value > 0.0 { "+Inf".to_owned() } else { "-Inf".to_owned() }
-    } else {
-        format!("{value}")
-    }
 }
 
 /// RFC 3339 in UTC; the number where it is out of range.
@@ -154,6 +147,9 @@ mod tests {
     fn tables_align() {
         assert_eq!(table(&vector()), "up{job=\"a,\\\"b\\\"\"}     1\nlonger_name        12.5\n");
         assert_eq!(table(&Value::Scalar { at_ms: 0, value: f64::INFINITY }), "+Inf\n");
+        let escape = Value::String { at_ms: 0, text: "a\u{1b}[31m\u{9b}é".to_owned() };
+        assert_eq!(table(&escape), "a[31mé\n");
+        assert_eq!(table(&Value::Scalar { at_ms: 0, value: 1e300 }), "1e+300\n");
         let samples = Samples::from_columns(vec![0, 1_000], vec![1.0, f64::NAN]);
         let matrix = Value::Matrix(vec![Series { labels: Labels::from_pairs([("a", "b")]), samples }]);
         assert_eq!(

@@ -137,6 +137,14 @@ pub(super) fn write_float(out: &mut (impl Write + ?Sized), value: f64) -> io::Re
     write!(out, "{value}")
 }
 
+/// A value as answers have it.
+pub fn shown_value(value: f64) -> String {
+    let mut out = Vec::new();
+    // Writing into memory cannot fail.
+    let _ = write_float(&mut out, value);
+    String::from_utf8(out).unwrap_or_default()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

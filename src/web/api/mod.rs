@@ -40,6 +40,7 @@ use axum::routing::{MethodFilter, any, on};
 use regex::Regex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
+pub use self::json::shown_value;
 pub use self::params::Forms;
 use self::params::Params;
 use self::reply::{Failure, Remarks, WriteData};

@@ -190,6 +190,13 @@ async fn pages_show_rules_and_alerts_and_escape_them() {
     assert!(text.contains("g &gt; 1") && text.contains("<td>1.5"), "{text}");
     let text = server.get("/graph?g0.expr=%3Cb%3E").await.text();
     assert!(text.contains("parse error") && !text.contains("<b>"), "{text}");
+    let long = format!("{}{}", "g", "%20or%20vector(1)".repeat(200));
+    let text = server.get(&format!("/graph?g0.expr={long}")).await.text();
+    assert!(text.contains(&format!(">g{}</textarea>", " or vector(1)".repeat(200))), "{text}");
+    for (expr, shown) in [("1e300", "<p>1e+300"), ("Inf", "<p>+Inf"), ("vector(-Inf)", "<td>-Inf")] {
+        let text = server.get(&format!("/graph?g0.expr={expr}")).await.text();
+        assert!(text.contains(shown), "{text}");
+    }
     assert_eq!(server.get("/graph").await.status, 200);
     manager.shutdown();
 }
