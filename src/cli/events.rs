@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
@@ -10,7 +11,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::instance::plain;
-use super::{Outcome, healthcheck, instance, misunderstood, print};
+use super::{Outcome, complain, healthcheck, instance, misunderstood, print};
 
 /// Largest file of events.
 const LARGEST_FILE_BYTES: u64 = 1 << 20;
@@ -56,6 +57,7 @@ pub(super) fn command() -> Command {
                 .long("file")
                 .value_name("FILE")
                 .value_parser(value_parser!(PathBuf))
+                .conflicts_with_all(TEXTS.iter().map(|(name, ..)| *name).chain(["label"]))
                 .help("JSON: an event, a list of them or {\"events\": [...]}; - is standard input"),
         );
     let list = Command::new("list")
@@ -64,7 +66,7 @@ pub(super) fn command() -> Command {
         .arg(filter("service", "NAME", "Only of this service; repeatable").action(ArgAction::Append))
         .arg(filter("start", "TIME", "Not before this instant"))
         .arg(filter("end", "TIME", "Not after this instant"))
-        .arg(filter("limit", "NUMBER", "Most events [default: 1000]"))
+        .arg(filter("limit", "NUMBER", "Most events; a warning says that there are more [default: 1000]"))
         .arg(
             filter("output", "FORMAT", "How they are printed")
                 .short('o')
@@ -102,7 +104,13 @@ struct Posted {
 fn add(matches: &ArgMatches) -> Outcome {
     let event = match matches.get_one::<PathBuf>("file") {
         Some(path) => read(path)?,
-        None => event(matches)?,
+        None => match event(matches) {
+            Ok(event) => event,
+            Err(error) => {
+                complain(&error.to_string());
+                return Ok(ExitCode::from(2));
+            }
+        },
     };
     let posted: Posted = match instance::call(matches, "/api/v1/events", Some(&event))? {
         Ok(posted) => posted,
@@ -130,7 +138,7 @@ fn event(matches: &ArgMatches) -> anyhow::Result<Value> {
     }
     let mut labels = Map::new();
     for label in matches.get_many::<String>("label").into_iter().flatten() {
-        let Some((name, value)) = label.split_once('=') else {
+        let Some((name, value)) = label.split_once('=').filter(|(name, _)| !name.is_empty()) else {
             bail!("--label {label:?}: expected NAME=VALUE")
         };
         labels.insert(name.to_owned(), value.into());
@@ -223,6 +231,20 @@ mod tests {
             (json!({"id": "i", "type": "incident", "time": "T", "end": "U"}), "T  incident    i  until U\n"),
         ] {
             assert_eq!(line(&event), expected);
+        }
+    }
+
+    #[test]
+    fn what_would_be_left_out_is_refused() {
+        for given in ["--id=x", "--label=a=b", "--time=5"] {
+            let matches = command().try_get_matches_from(["events", "add", "--file=f", given]);
+            assert!(matches.is_err_and(|error| error.to_string().contains("cannot be used with")), "{given}");
+        }
+        for label in ["--label==foo", "--label=foo"] {
+            let matches = command().try_get_matches_from(["events", "add", "x", label]).expect("fits");
+            let (_, matches) = matches.subcommand().expect("add");
+            let error = event(matches).expect_err(label);
+            assert!(error.to_string().contains("expected NAME=VALUE"), "{error}");
         }
     }
 

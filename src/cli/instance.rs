@@ -73,6 +73,8 @@ fn stranger(url: &Uri, status: &str, kind: &str) -> String {
 #[derive(Deserialize)]
 struct Envelope<T> {
     data: T,
+    #[serde(default)]
+    warnings: Vec<String>,
 }
 
 /// The error of one.
@@ -82,7 +84,7 @@ struct Refusal {
 }
 
 /// The data of an answer of the instance that the arguments name, to a question or to JSON that is posted; an exit status
-/// where the arguments are wrong.
+/// where the arguments are wrong. Warnings of the answer go to standard error.
 pub(super) fn call<T: DeserializeOwned>(
     matches: &ArgMatches,
     path: &str,
@@ -101,6 +103,9 @@ pub(super) fn call<T: DeserializeOwned>(
     }
     let envelope: Envelope<T> =
         serde_json::from_str(&answer.body).context("the answer is not that of an outrigger")?;
+    for warning in &envelope.warnings {
+        super::complain(&plain(warning));
+    }
     Ok(Ok(envelope.data))
 }
 
