@@ -155,10 +155,17 @@ impl<'i> Parser<'i, '_> {
             _ => return Ok(()),
         };
         cursor.skip_blanks();
+        // Prometheus takes a line that ends early for any other comment.
+        if cursor.is_at_end() {
+            return Ok(());
+        }
         let start = cursor;
         let name = cursor.name(NameOf::Metric, self.escapes)?;
         if !cursor.skip_blanks() && !cursor.is_at_end() {
             return cursor.stop(Problem::Expected("a blank after the metric name"));
+        }
+        if cursor.is_at_end() {
+            return Ok(());
         }
         self.metadata(start, keyword, name, cursor)
     }

@@ -56,6 +56,7 @@ fn text_of_every_shape() {
         ),
         ("# HELP \"a.b\" H\n# TYPE \"a.b\" gauge\n{\"a.b\"} 1\n", &["a.b Gauge \"H\"", "  None{} 1"]),
         ("# HELP a\n# TYPE a gauge\na 1\n", &["a Gauge \"\"", "  None{} 1"]),
+        ("# HELP\n# TYPE \n# TYPE a\n# HELP a\t\n# HELP a A\na 1\n", &["a Untyped \"A\"", "  None{} 1"]),
         // HELP alone may follow samples, and families may be apart.
         (
             "a 1\nb 2\n# HELP a H\na{x=\"\"} 3\n",
@@ -199,7 +200,6 @@ fn refused_text() {
         ("{\"\"} 1\n", "1:2: a name cannot be empty"),
         ("a{\"\"=\"b\"} 1\n", "1:3: a name cannot be empty"),
         ("a{b=\"c\"\n", "1:8: expected ',' or '}' after the label"),
-        ("# TYPE a\n", "1:9: unknown metric type \"\""),
         ("# TYPE a apple\n", "1:10: unknown metric type \"apple\""),
         ("# TYPE a info\n", "1:10: unknown metric type \"info\""),
         ("# TYPE a gauge\n# TYPE a gauge\n", "2:8: second TYPE for \"a\""),
