@@ -110,6 +110,19 @@ impl Log {
     }
 }
 
+/// Why the program did not start, as a line of the log: whoever reads JSON gets nothing else.
+pub fn start_error(settings: LogSettings, error: &str) -> Option<String> {
+    let line = Line {
+        json: settings.format == LogFormat::Json,
+        level: Level::ERROR,
+        now: super::clock::now(),
+        component: Some("app".to_owned()),
+        message: Some(cut(error).to_owned()),
+        fields: String::new(),
+    };
+    line.json.then(|| line.finish())
+}
+
 /// `panic!("text")` carries a `&str`, `panic!("{x}")` a `String`.
 fn panic_message(payload: &dyn std::any::Any) -> &str {
     let text = payload.downcast_ref::<&str>().copied();
@@ -403,6 +416,14 @@ mod tests {
                 "level=error component=reload msg=\"\" error=\"a b\"",
             ]
         );
+    }
+
+    #[test]
+    fn why_it_does_not_start_is_json_for_who_reads_json() {
+        assert_eq!(start_error(LogSettings::default(), "x"), None);
+        let line = start_error(JSON, "o.yml:1:1: x\n  |\n").unwrap();
+        let told: serde_json::Value = serde_json::from_str(line.trim_end()).unwrap();
+        assert_eq!((&told["level"], &told["msg"]), (&"error".into(), &"o.yml:1:1: x\n  |\n".into()));
     }
 
     #[test]

@@ -21,7 +21,7 @@ pub use serve::{Ended, StartError, run};
 pub use slos::{JudgeErrors, Judges};
 
 use crate::collect::{BuildError, Engine, Host, Own};
-use crate::config::{Environment, LoadError};
+use crate::config::{Document, Environment, LoadError};
 use settings::{Overrides, Settings};
 
 /// How the program was called.
@@ -59,6 +59,17 @@ impl Invocation {
         let mut settings = settings::read(&document, &self.environment).map_err(LoadError::from)?;
         self.overrides.apply(&mut settings).map_err(SettingsError::Flag)?;
         Ok(settings)
+    }
+
+    /// What can be read of the settings though the file may have mistakes, or be none: where the instance answers, how it
+    /// logs. The rest is as by default.
+    pub fn settings_that_fit(&self) -> Settings {
+        let document = settings::load_document(self.config_file.as_deref());
+        let read = |document: &Document| settings::read_what_fits(document, &self.environment);
+        let mut settings = document.as_ref().map_or_else(|_| Settings::default(), read);
+        // A flag that does not fit is told where the settings are used.
+        let _ = self.overrides.apply(&mut settings);
+        settings
     }
 }
 

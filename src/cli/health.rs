@@ -10,10 +10,13 @@ use serde_json::value::RawValue;
 
 use super::{Outcome, healthcheck, print};
 
+/// The status for arguments that are wrong, of which it says nothing about the instance: 2 is taken.
+pub(super) const NOT_UNDERSTOOD: u8 = 3;
+
 pub(super) fn command() -> Command {
     healthcheck::with_instance(
         Command::new("health").about(
-            "Tell how the running instance does: status 0 healthy, 2 degraded, 1 unhealthy or no answer",
+            "Tell how the running instance does: status 0 healthy, 2 degraded, 1 unhealthy or no answer, 3 not understood",
         ),
     )
     .arg(
@@ -50,7 +53,7 @@ struct Check {
 pub(super) fn run(matches: &ArgMatches) -> Outcome {
     let answer = match healthcheck::ask_instance(matches, "/api/v1/health")? {
         Ok(answer) => answer,
-        Err(status) => return Ok(status),
+        Err(_) => return Ok(ExitCode::from(NOT_UNDERSTOOD)),
     };
     if answer.status != 200 {
         bail!("status {}: {}", answer.status, answer.text);

@@ -11,6 +11,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 use super::probe::{Answer, Question, Target};
 use super::probe_tls::{Trust, certificates, parse_certificates};
 use super::{Outcome, flags, print};
+use crate::app::SettingsError;
 use crate::app::settings::{HealthSettings, Settings, rows};
 use crate::config::{Document, Environment, Limits, LoadError};
 use crate::web::ListenAddress;
@@ -64,7 +65,7 @@ pub(super) fn tell_instance(
     path: &str,
     json: Option<&str>,
 ) -> anyhow::Result<Result<Answer, ExitCode>> {
-    let mut settings = flags::invocation(matches).settings()?;
+    let mut settings = settings(matches)?;
     for (flag, key) in [("url", "healthcheck.url"), ("timeout", "healthcheck.timeout")] {
         if let Some(value) = matches.get_one::<String>(flag)
             && let Some(row) = rows().iter().find(|row| row.key == key)
@@ -82,6 +83,21 @@ pub(super) fn tell_instance(
     match asked {
         Ok(answer) => answer.map(Ok),
         Err(_) => bail!("no answer within {:?}", settings.health.timeout),
+    }
+}
+
+/// A file that has a mistake says nothing about the instance, which may run on with the one before: of such a file counts
+/// what can be read.
+fn settings(matches: &ArgMatches) -> anyhow::Result<Settings> {
+    let invocation = flags::invocation(matches);
+    match invocation.settings() {
+        Err(SettingsError::File(error)) => {
+            let first = error.without_lines().to_string();
+            let first = first.lines().next().unwrap_or_default();
+            super::complain(&format!("{first}; asking with what can be read of the configuration"));
+            Ok(invocation.settings_that_fit())
+        }
+        other => Ok(other?),
     }
 }
 
@@ -122,16 +138,11 @@ struct ServerTls {
 
 fn server_tls(file: &Path) -> anyhow::Result<Option<ServerTls>> {
     let document = Document::load(file, &Limits::default()).map_err(LoadError::without_lines)?;
-    let given = document.read(&Environment::off(), |top| {
-        let given = top.take_section("tls_server_config").map(|mut tls| {
-            let given = (tls.take_str("cert"), tls.take_path("cert_file"));
-            // The server checks the rest; here only the certificate matters.
-            tls.take_rest();
-            given
-        });
-        top.take_rest();
-        given
-    })?;
+    // The server checks the rest; here only the certificate matters.
+    let given = document.read_what_fits(&Environment::off(), |top| {
+        let tls = top.take_section("tls_server_config");
+        tls.map(|mut tls| (tls.take_str("cert"), tls.take_path("cert_file")))
+    });
     let certificate = match given {
         None => return Ok(None),
         Some((Some(pem), _)) => parse_certificates(pem.as_bytes())?.into_iter().next(),

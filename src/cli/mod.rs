@@ -2,7 +2,7 @@
 //!
 //! Invariant: this is the only place that prints, and the only one that turns an outcome into an exit
 //! status: 0 done, 1 failed, 2 not understood (`check metrics`, `check rules` and `slo check` add 3 for what is odd, as
-//! promtool does; `health` answers 2 for what is degraded).
+//! promtool does; `health` answers 2 for what is degraded and 3 for what it does not understand).
 
 mod alert;
 mod backtest;
@@ -47,12 +47,18 @@ type Outcome = anyhow::Result<ExitCode>;
 
 /// Understands the arguments, the program's name first, and does what they say.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    let of_health = arguments.get(1).is_some_and(|word| word == "health");
     let matches = match command().try_get_matches_from(arguments) {
         Ok(matches) => matches,
         Err(error) => {
             // Help is printed to standard output with status 0, a mistake to standard error with 2.
             let _ = error.print();
-            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+            return ExitCode::from(match (error.exit_code(), of_health) {
+                (0, _) => 0,
+                (_, true) => health::NOT_UNDERSTOOD,
+                (_, false) => 2,
+            });
         }
     };
     match dispatch(matches) {

@@ -96,6 +96,21 @@ impl Document {
         read: impl FnOnce(&mut Section<'_>) -> T,
     ) -> Result<(T, String), Errors> {
         let context = self.context(environment);
+        let value = self.read_top(&context, read);
+        let shown = context.notes.finish(&self.source)?;
+        Ok((value, shown))
+    }
+
+    /// As [`Self::read`], for who can do with a part: what is wrong is as if it were not there, and is not told.
+    pub fn read_what_fits<T>(
+        &self,
+        environment: &Environment,
+        read: impl FnOnce(&mut Section<'_>) -> T,
+    ) -> T {
+        self.read_top(&self.context(environment), read)
+    }
+
+    fn read_top<T>(&self, context: &Context<'_>, read: impl FnOnce(&mut Section<'_>) -> T) -> T {
         let entries = match self.roots.first().map(|root| (root, root.content())) {
             None => &[],
             Some((_, Content::Mapping(entries))) => entries.as_slice(),
@@ -106,12 +121,8 @@ impl Document {
             }
         };
         let place = self.roots.first().map_or(0..0, Node::place);
-        let value = {
-            let mut section = Section::new(&context, String::new(), place, entries);
-            read(&mut section)
-        };
-        let shown = context.notes.finish(&self.source)?;
-        Ok((value, shown))
+        let mut section = Section::new(context, String::new(), place, entries);
+        read(&mut section)
     }
 
     /// As [`Self::read`], for files whose top level need not be keys and values. `None` stands for an empty file.

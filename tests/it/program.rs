@@ -247,6 +247,17 @@ fn healthcheck_finds_the_instance() {
         assert_eq!(code, Some(0), "{arguments:?}: {stderr}");
         assert!(stdout.starts_with("Outrigger is "), "{stdout}");
     }
+    // A mistake that came in later says nothing about what runs; a file that is none is told, and the flag counts.
+    let wrong =
+        write(dir.path(), "wrong.yml", &format!("web: {{listen_addresses: ['{socket}'], x: 1}}\nrules: 5\n"));
+    let none = write(dir.path(), "none.yml", "web: {\n");
+    for arguments in
+        [vec!["--config.file", &wrong], vec!["--config.file", &none, "--web.listen-address", &socket]]
+    {
+        let (code, _, stderr) = output(outrigger().arg("healthcheck").args(&arguments));
+        assert_eq!(code, Some(0), "{arguments:?}: {stderr}");
+        assert!(stderr.contains("asking with what can be read of the configuration"), "{stderr}");
+    }
     program.signal(Signal::TERM);
     assert_eq!(program.ended(), Some(0));
     for arguments in [["--url", &url], ["--config.file", &config]] {

@@ -77,6 +77,16 @@ pub fn read(document: &Document, environment: &Environment) -> Result<Settings, 
     Ok(settings)
 }
 
+/// The settings of the table's rows in a file that may have mistakes: what is wrong is left at its default. Enough to tell
+/// where the instance answers and how it logs.
+pub fn read_what_fits(document: &Document, environment: &Environment) -> Settings {
+    document.read_what_fits(environment, |top| {
+        let mut settings = Settings::default();
+        read_level(top, "", &mut settings);
+        settings
+    })
+}
+
 /// Reads the rows whose keys start with `prefix` (empty, or ending in a dot) from their section.
 fn read_level(section: &mut Section<'_>, prefix: &str, settings: &mut Settings) {
     let below = |row: &'static Row| Some((row, row.key.strip_prefix(prefix)?));
@@ -226,7 +236,7 @@ fn read_option(value: &Value<'_>, flag: &Flag, settings: &mut CollectSettings) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::app::settings::LogFormat;
+    use crate::app::settings::{LogFormat, LogSettings};
 
     fn settings(text: &str) -> Result<Settings, String> {
         let environment = Environment::fixed([("PORT", "1234"), ("TIMEOUT", "hunter2")]);
@@ -308,6 +318,20 @@ mod tests {
             "{errors}"
         );
         assert!(!errors.contains("hunter2"), "{errors}");
+    }
+
+    #[test]
+    fn beside_mistakes_the_rest_is_read() {
+        let text = "log: {level: loud, format: json}\nweb: {listen_addresses: [':1'], max_connections: 0, x: 1}\nrules: 5\nno: 1\n";
+        let settings = read_what_fits(&Document::parse("o.yml", text, &LIMITS).unwrap(), &Environment::off());
+        assert_eq!(settings.log.format, LogFormat::Json);
+        let expected = Settings {
+            log: LogSettings { format: LogFormat::Json, ..LogSettings::default() },
+            web: settings.web.clone(),
+            ..Settings::default()
+        };
+        assert_eq!((settings.web.serve.listen.len(), &settings), (1, &expected));
+        assert_eq!(settings.web.serve.listen.first().unwrap().to_string(), ":1");
     }
 
     /// Each of these once cost, or would cost, seconds: each key compared with each other, each item of a

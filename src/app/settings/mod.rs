@@ -15,7 +15,7 @@ mod text;
 mod types;
 
 pub use collect::{CollectSettings, option_key};
-pub use file::{DEFAULT_FILE, default_document, load_document, read};
+pub use file::{DEFAULT_FILE, default_document, load_document, read, read_what_fits};
 pub use health::{HealthSettings, TlsSettings};
 pub use history::{Feature, QuerySettings, StorageSettings};
 pub use overrides::Overrides;
