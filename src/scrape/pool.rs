@@ -395,7 +395,7 @@ impl Inner {
         let pipeline = TargetLoop::pipeline(&self.context, &target, &state);
         let looped = TargetLoop::new(self.context.clone(), Arc::clone(&target), state.clone());
         let (stop, stopped) = watch::channel(false);
-        Running { target, state, stop, task: tasks::spawn(looped.run(pipeline, stopped)), own: true }
+        Running { target, state, stop, task: tokio::spawn(looped.run(pipeline, stopped)), own: true }
     }
 
     /// A target that was found again: its loop goes on, or another one does with what it knew.
@@ -408,7 +408,7 @@ impl Inner {
         running.stop.send_replace(true);
         let (stop, stopped) = watch::channel(false);
         let (context, state) = (self.context.clone(), running.state.clone());
-        let task = tasks::spawn({
+        let task = tokio::spawn({
             let target = Arc::clone(&target);
             async move {
                 let left = running.task.await.ok().flatten();
@@ -427,7 +427,7 @@ impl Inner {
         self.context.shared.room.send_replace(());
         running.stop.send_replace(true);
         let (context, interval, target) = (self.context.clone(), running.target.interval, key.clone());
-        let task = tasks::spawn(async move {
+        let task = tokio::spawn(async move {
             // An append in progress comes first.
             let _ = running.task.await;
             tokio::time::sleep(interval).await;

@@ -121,7 +121,7 @@ async fn scrape(
     // Who names collectors wants those and nothing else.
     let pushed = scrapes.pushed.clone().filter(|_| matches!(selection, Selection::All));
     // A task of its own: were it dropped with the connection, the pass would be cut for all.
-    let work = tasks::spawn(async move {
+    let work = tokio::spawn(async move {
         let snapshot = engine.gather(now(), &selection, budget.saturating_sub(begun.elapsed())).await;
         let snapshot = match pushed.filter(|pushed| !pushed.is_empty()) {
             Some(pushed) => with_pushed(snapshot, pushed, now()).await?,
