@@ -13,10 +13,9 @@ use rustls::pki_types::CertificateDer;
 use tokio::net::{TcpSocket, TcpStream, lookup_host};
 use tokio::sync::Semaphore;
 use tokio_rustls::TlsConnector;
-use tokio_rustls::client::TlsStream;
 
 use crate::config::Section;
-use crate::http_client::{Tls, system_text, tls_text};
+use crate::http_client::{BoxedIo, Tls, system_text, tls_text};
 use crate::tasks;
 
 /// Lookups at a time.
@@ -94,7 +93,7 @@ pub(super) fn host_and_port(target: &str, default_port: Option<u16>) -> Result<(
 }
 
 /// A connection over TCP, from an address of ours if one is given.
-pub(super) async fn connect(address: SocketAddr, from: Option<IpAddr>) -> Result<TcpStream, String> {
+pub(super) async fn connect(address: SocketAddr, from: Option<IpAddr>) -> Result<BoxedIo, String> {
     let connected: io::Result<TcpStream> = async {
         let socket = if address.is_ipv6() { TcpSocket::new_v6()? } else { TcpSocket::new_v4()? };
         if let Some(from) = from {
@@ -106,7 +105,7 @@ pub(super) async fn connect(address: SocketAddr, from: Option<IpAddr>) -> Result
     let stream =
         connected.map_err(|error| format!("dial tcp {address}: connect: {}", system_text(&error)))?;
     let _ = stream.set_nodelay(true);
-    Ok(stream)
+    Ok(Box::new(stream))
 }
 
 /// What is known of an encrypted connection.
@@ -121,15 +120,12 @@ pub(super) struct TlsFacts {
 }
 
 /// Encrypts a connection.
-pub(super) async fn encrypt<S>(
-    stream: S,
+pub(super) async fn encrypt(
+    stream: BoxedIo,
     tls: &Arc<Tls>,
     verifies: bool,
     host: &str,
-) -> Result<(TlsStream<S>, TlsFacts), String>
-where
-    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
-{
+) -> Result<(BoxedIo, TlsFacts), String> {
     let name = tls.server_name(host).map_err(|error| error.to_string())?;
     let reading = Arc::clone(tls);
     // Reads files, now and then.
@@ -155,7 +151,7 @@ where
         verified: verifies,
         http2: connection.alpn_protocol() == Some(b"h2"),
     };
-    Ok((stream, facts))
+    Ok((Box::new(stream), facts))
 }
 
 /// As Go names it: IANA's name.

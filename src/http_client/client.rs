@@ -4,8 +4,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Body as _, Incoming};
@@ -20,11 +18,12 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::time::{Instant, timeout_at};
 
 use super::connect::{Connector, Ways};
+use super::credentials::{Credentials, basic_authorization, header};
 use super::error::{HttpError, Problem, problem_of, problem_of_hyper};
 use super::inflate::inflate;
 use super::proxy::{Proxies, percent_decoded};
 use super::redirect::next_url;
-use super::settings::{Auth, HttpClientSettings, ProxySettings};
+use super::settings::{HttpClientSettings, ProxySettings};
 use super::tls::Tls;
 use crate::tasks;
 
@@ -49,7 +48,8 @@ pub struct HttpClient(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    settings: HttpClientSettings,
+    credentials: Credentials,
+    follow_redirects: bool,
     proxies: Proxies,
     pool: legacy::Client<Connector, Full<Bytes>>,
 }
@@ -67,7 +67,7 @@ impl HttpClient {
     }
 
     fn build(settings: &HttpClientSettings, socket: Option<&Path>) -> Self {
-        let proxies = Proxies::new(&settings.proxy, |name| std::env::var(name).ok());
+        let proxies = Proxies::new(&settings.proxy);
         let connector = Connector(Arc::new(Ways {
             socket: socket.map(Path::to_owned),
             tls: Arc::new(Tls::new(settings.tls.clone(), settings.enable_http2)),
@@ -80,7 +80,9 @@ impl HttpClient {
             .pool_max_idle_per_host(IDLE_CONNECTIONS)
             .http1_max_buf_size(CONNECTION_BUFFER_BYTES)
             .build(connector);
-        Self(Arc::new(Inner { settings: settings.clone(), proxies, pool }))
+        let credentials = Credentials::new(settings.clone());
+        let follow_redirects = settings.follow_redirects;
+        Self(Arc::new(Inner { credentials, follow_redirects, proxies, pool }))
     }
 
     /// Sends a request and returns the head of the response, with the body still to come. The settings' headers
@@ -99,14 +101,14 @@ impl HttpClient {
         let (mut method, mut body, mut url, origin) = (method, body, url.clone(), url.clone());
         for _ in 0..MOST_REDIRECTS {
             let same_host = url.authority() == origin.authority() && url.scheme() == origin.scheme();
-            let request = self.request(&method, &url, &headers, body.clone(), same_host).await?;
+            let request = self.request(&method, &url, &headers, body.clone(), same_host, deadline).await?;
             let sent = timeout_at(deadline, self.0.pool.request(request)).await;
             let response = match sent {
                 Err(_) => return Err(HttpError::call(&method, &url, Problem::Deadline)),
                 Ok(Err(error)) => return Err(HttpError::call(&method, &url, problem_of(&error))),
                 Ok(Ok(response)) => response,
             };
-            let location = response.headers().get(LOCATION).filter(|_| self.0.settings.follow_redirects);
+            let location = response.headers().get(LOCATION).filter(|_| self.0.follow_redirects);
             let (Some(location), true) = (location, redirects(response.status())) else {
                 return Ok(Response { response, deadline });
             };
@@ -136,6 +138,7 @@ impl HttpClient {
         headers: &HeaderMap,
         body: Bytes,
         same_host: bool,
+        deadline: Instant,
     ) -> Result<Request<Full<Bytes>>, HttpError> {
         let (bare_url, user) = split_user(url)?;
         let mut request = Request::new(Full::new(body));
@@ -151,26 +154,16 @@ impl HttpClient {
         }
         if same_host {
             if let Some(user) = user {
-                head.insert(AUTHORIZATION, header(&format!("Basic {}", STANDARD.encode(user)))?);
+                head.insert(AUTHORIZATION, basic_authorization(&user)?);
             }
-            self.add_secrets(head).await?;
+            self.add_secrets(head, deadline).await?;
         }
         Ok(request)
     }
 
-    /// Headers of the settings, and credentials. Those in files are read off the async threads.
-    async fn add_secrets(&self, head: &mut HeaderMap) -> Result<(), HttpError> {
-        let settings = &self.0.settings;
-        if settings.auth.is_none() && settings.headers.is_empty() {
-            return Ok(());
-        }
-        let inner = Arc::clone(&self.0);
-        let added = if reads_files(settings) {
-            let work = tasks::blocking(move || secret_headers(&inner.settings));
-            work.await.map_err(|error| HttpError::Request(error.to_string()))??
-        } else {
-            secret_headers(settings)?
-        };
+    /// Headers of the settings, and credentials.
+    async fn add_secrets(&self, head: &mut HeaderMap, deadline: Instant) -> Result<(), HttpError> {
+        let added = self.0.credentials.headers(deadline).await?;
         for (at, (name, value)) in added.iter().enumerate() {
             let first = added.iter().take(at).all(|(earlier, _)| earlier != name);
             match first {
@@ -182,56 +175,11 @@ impl HttpClient {
     }
 }
 
-fn reads_files(settings: &HttpClientSettings) -> bool {
-    let secrets: Vec<_> = match &settings.auth {
-        None => Vec::new(),
-        Some(Auth::Basic { username, password }) => username.iter().chain(password).collect(),
-        Some(Auth::Credentials { credentials, .. }) => credentials.iter().collect(),
-    };
-    secrets
-        .into_iter()
-        .chain(settings.headers.iter().flat_map(|(_, values)| values))
-        .any(|s| s.path().is_some())
-}
-
-/// Names and values.
-type Headers = Vec<(hyper::header::HeaderName, HeaderValue)>;
-
-/// The headers that settings ask for, credentials among them. May read files.
+/// Takes `user:password@` out of a URL: it goes into a header.
 ///
 /// # Errors
-/// A secret cannot be read, or is none that a header may have.
-pub fn secret_headers(settings: &HttpClientSettings) -> Result<Headers, HttpError> {
-    let reveal =
-        |secret: &Option<crate::config::Secret>| secret.as_ref().map_or(Ok(String::new()), |s| s.reveal());
-    let mut headers = Vec::new();
-    match &settings.auth {
-        None => {}
-        Some(Auth::Basic { username, password }) => {
-            let user = format!("{}:{}", reveal(username)?, reveal(password)?);
-            headers.push((AUTHORIZATION, header(&format!("Basic {}", STANDARD.encode(user)))?));
-        }
-        Some(Auth::Credentials { scheme, credentials }) => {
-            headers.push((AUTHORIZATION, header(&format!("{scheme} {}", reveal(credentials)?))?));
-        }
-    }
-    for (name, values) in &settings.headers {
-        for value in values {
-            headers.push((name.clone(), header(&value.reveal()?)?));
-        }
-    }
-    Ok(headers)
-}
-
-fn header(text: &str) -> Result<HeaderValue, HttpError> {
-    let mut value = HeaderValue::from_str(text)
-        .map_err(|_| HttpError::Request("a secret holds characters that no header may have".to_owned()))?;
-    value.set_sensitive(true);
-    Ok(value)
-}
-
-/// Takes `user:password@` out of a URL: it goes into a header.
-fn split_user(url: &Uri) -> Result<(Uri, Option<Vec<u8>>), HttpError> {
+/// The URL has no host.
+pub fn split_user(url: &Uri) -> Result<(Uri, Option<Vec<u8>>), HttpError> {
     let Some((user, host)) = url.authority().and_then(|authority| authority.as_str().rsplit_once('@')) else {
         return Ok((url.clone(), None));
     };

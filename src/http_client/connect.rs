@@ -74,40 +74,61 @@ impl Ways {
                 address: path.display().to_string(),
                 why: system_text(&error),
             };
-            return Ok(Stream::plain(UnixStream::connect(path).await.map_err(dial)?, false));
+            return Ok(Stream::new(Box::new(UnixStream::connect(path).await.map_err(dial)?)));
         }
         let https = url.scheme_str() == Some("https");
         let host = url.host().unwrap_or_default();
         let port = url.port_u16().unwrap_or(if https { 443 } else { 80 });
         match (self.proxies.of(url), https) {
-            (None, false) => Ok(Stream::plain(dial(host, port).await?, false)),
+            (None, false) => Ok(Stream::new(dial(host, port).await?)),
             (None, true) => self.encrypt(dial(host, port).await?, host).await,
-            (Some(proxy), false) => Ok(Stream::plain(self.dial_proxy(proxy).await?, true)),
+            (Some(proxy), false) => Ok(Stream { through_proxy: true, ..Stream::new(proxy.dial().await?) }),
             (Some(proxy), true) => {
-                let tunnel = self.tunnel(self.dial_proxy(proxy).await?, proxy, host, port).await?;
+                let tunnel = proxy.tunnel(proxy.dial().await?, &self.proxy_headers, host, port).await?;
                 self.encrypt(tunnel, host).await
             }
         }
     }
 
-    async fn dial_proxy(&self, proxy: &ProxyUrl) -> Result<TcpStream, ConnectError> {
-        let (host, port) = proxy.address();
+    async fn encrypt(&self, stream: BoxedIo, host: &str) -> Result<Stream, ConnectError> {
+        let name = self.tls.server_name(host)?;
+        let tls = Arc::clone(&self.tls);
+        // Reads files, now and then.
+        let config = tasks::blocking(move || tls.config()).await;
+        let config = config.map_err(|error| ConnectError::Tls(error.to_string()))??;
+        let handshake = TlsConnector::from(config).connect(name, stream).await;
+        let stream = handshake.map_err(|error| ConnectError::Tls(tls_text(&error)))?;
+        let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+        Ok(Stream { http2, ..Stream::new(Box::new(stream)) })
+    }
+}
+
+impl ProxyUrl {
+    /// A connection to the proxy itself.
+    ///
+    /// # Errors
+    /// There is none.
+    pub async fn dial(&self) -> Result<BoxedIo, ConnectError> {
+        let (host, port) = self.address();
         dial(&host, port).await.map_err(|error| ConnectError::Proxy(error.to_string()))
     }
 
-    /// Asks a proxy to connect to the host.
-    async fn tunnel(
+    /// Asks the proxy to connect to a host; `headers` are `proxy_connect_header`.
+    ///
+    /// # Errors
+    /// It will not, or is none.
+    pub async fn tunnel(
         &self,
-        mut stream: TcpStream,
-        proxy: &ProxyUrl,
+        mut stream: BoxedIo,
+        headers: &[(HeaderName, Vec<Secret>)],
         host: &str,
         port: u16,
-    ) -> Result<TcpStream, ConnectError> {
+    ) -> Result<BoxedIo, ConnectError> {
         let mut request = format!("CONNECT {host}:{port} HTTP/1.1\r\nHost: {host}:{port}\r\n");
-        if let Some(authorization) = proxy.authorization() {
+        if let Some(authorization) = self.authorization() {
             request.push_str(&format!("Proxy-Authorization: {authorization}\r\n"));
         }
-        for (name, values) in &self.proxy_headers {
+        for (name, values) in headers {
             for value in values {
                 let value = value.reveal().map_err(|error| ConnectError::Proxy(error.to_string()))?;
                 request.push_str(&format!("{name}: {}\r\n", value.replace(['\r', '\n'], "")));
@@ -136,22 +157,10 @@ impl Ways {
             None => Err(ConnectError::Proxy("the proxy's answer is not HTTP".to_owned())),
         }
     }
-
-    async fn encrypt(&self, stream: TcpStream, host: &str) -> Result<Stream, ConnectError> {
-        let name = self.tls.server_name(host)?;
-        let tls = Arc::clone(&self.tls);
-        // Reads files, now and then.
-        let config = tasks::blocking(move || tls.config()).await;
-        let config = config.map_err(|error| ConnectError::Tls(error.to_string()))??;
-        let handshake = TlsConnector::from(config).connect(name, stream).await;
-        let stream = handshake.map_err(|error| ConnectError::Tls(tls_text(&error)))?;
-        let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-        Ok(Stream { io: TokioIo::new(Box::new(stream)), through_proxy: false, http2 })
-    }
 }
 
 /// Connects to the first address that answers.
-async fn dial(host: &str, port: u16) -> Result<TcpStream, ConnectError> {
+async fn dial(host: &str, port: u16) -> Result<BoxedIo, ConnectError> {
     let host = host.trim_start_matches('[').trim_end_matches(']');
     let addresses = match host.parse() {
         Ok(address) => vec![SocketAddr::new(address, port)],
@@ -170,7 +179,7 @@ async fn dial(host: &str, port: u16) -> Result<TcpStream, ConnectError> {
             Ok(stream) => {
                 // Small requests on connections that live long.
                 let _ = stream.set_nodelay(true);
-                return Ok(stream);
+                return Ok(Box::new(stream));
             }
             Err(error) => failed.get_or_insert(dial_error(address, &error)),
         };
@@ -207,20 +216,25 @@ async fn lookup(host: &str, port: u16) -> Result<Vec<SocketAddr>, ConnectError> 
     }
 }
 
-trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
+/// What bytes come from and go to.
+pub trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
 
-/// A connection of whichever kind.
-pub(super) struct Stream {
-    io: TokioIo<Box<dyn Io>>,
+/// A connection of whichever kind: one type, so that what is built on it is in the program once.
+pub type BoxedIo = Box<dyn Io>;
+
+/// A connection that HTTP is spoken on.
+pub struct Stream {
+    io: TokioIo<BoxedIo>,
     through_proxy: bool,
     http2: bool,
 }
 
 impl Stream {
-    fn plain(stream: impl Io + 'static, through_proxy: bool) -> Self {
-        Self { io: TokioIo::new(Box::new(stream)), through_proxy, http2: false }
+    /// Straight to somebody, in HTTP/1.1.
+    pub fn new(io: BoxedIo) -> Self {
+        Self { io: TokioIo::new(io), through_proxy: false, http2: false }
     }
 }
 

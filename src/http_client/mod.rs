@@ -10,8 +10,10 @@
 
 mod client;
 mod connect;
+mod credentials;
 mod error;
 mod inflate;
+mod oauth2;
 mod proxy;
 mod redirect;
 mod settings;
@@ -21,11 +23,17 @@ pub(crate) mod testing;
 mod tests;
 mod tls;
 
-pub use client::{HttpClient, Response, secret_headers};
+pub use client::{HttpClient, Response, split_user};
+pub use connect::{BoxedIo, Io, Stream};
+pub use credentials::{Credentials, basic_authorization};
 pub use error::{ConnectError, HttpError, Problem, shown_url, system_text, tls_text};
-pub use inflate::inflate;
+pub use inflate::{inflate, inflate_raw};
+pub use oauth2::OAuth2;
+pub use proxy::Proxies;
 pub(crate) use proxy::percent_decoded;
 pub use redirect::next_url;
-pub use settings::{Auth, HttpClientSettings, ProxySettings, ProxyUrl, TlsSettings, TlsVersion};
+pub use settings::{
+    Auth, HttpClientSettings, ProxySettings, ProxyUrl, TlsSettings, TlsVersion, read_header_lists,
+};
 pub(crate) use tls::KeyHolder;
 pub use tls::Tls;

@@ -13,7 +13,7 @@ use super::settings::{ProxySettings, ProxyUrl};
 
 /// Who connects in our place, ready to be asked.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Proxies {
+pub struct Proxies {
     http: Option<ProxyUrl>,
     https: Option<ProxyUrl>,
     /// `None`: no host is excepted, not even this one.
@@ -21,8 +21,13 @@ pub(super) struct Proxies {
 }
 
 impl Proxies {
+    /// Of settings, and of the environment if they say so.
+    pub fn new(settings: &ProxySettings) -> Self {
+        Self::with(settings, |name| std::env::var(name).ok())
+    }
+
     /// `variable` reads the environment.
-    pub(super) fn new(settings: &ProxySettings, variable: impl Fn(&str) -> Option<String>) -> Self {
+    fn with(settings: &ProxySettings, variable: impl Fn(&str) -> Option<String>) -> Self {
         if settings.from_environment {
             let either = |name: &str| variable(name).or_else(|| variable(&name.to_lowercase()));
             let url = |name: &str| {
@@ -37,11 +42,15 @@ impl Proxies {
     }
 
     /// The proxy for a URL; `None` for a direct connection.
-    pub(super) fn of(&self, url: &Uri) -> Option<&ProxyUrl> {
+    pub fn of(&self, url: &Uri) -> Option<&ProxyUrl> {
         let https = url.scheme_str() == Some("https");
-        let proxy = if https { self.https.as_ref() } else { self.http.as_ref() }?;
         let port = url.port_u16().unwrap_or(if https { 443 } else { 80 });
-        let host = url.host().unwrap_or_default();
+        self.of_host(https, url.host().unwrap_or_default(), port)
+    }
+
+    /// The same for the parts of a URL.
+    pub fn of_host(&self, https: bool, host: &str, port: u16) -> Option<&ProxyUrl> {
+        let proxy = if https { self.https.as_ref() } else { self.http.as_ref() }?;
         let excepted = self.exceptions.as_ref().is_some_and(|exceptions| exceptions.hold(host, port));
         (!excepted).then_some(proxy)
     }
@@ -54,7 +63,7 @@ impl ProxyUrl {
     }
 
     /// `Proxy-Authorization`, where the URL has a user.
-    pub(super) fn authorization(&self) -> Option<String> {
+    pub fn authorization(&self) -> Option<String> {
         let (user, _) = self.uri().authority()?.as_str().rsplit_once('@')?;
         let user = percent_decoded(user);
         let user = if user.contains(&b':') { user } else { [user, b":".to_vec()].concat() };
@@ -192,7 +201,7 @@ mod tests {
         let url: Uri = "http://localhost:1/".parse().unwrap();
         let proxy = |settings: &ProxySettings| {
             let variable = |name: &str| (name == "http_proxy").then(|| "p:3128".to_owned());
-            Proxies::new(settings, variable).of(&url).map(ProxyUrl::address)
+            Proxies::with(settings, variable).of(&url).map(ProxyUrl::address)
         };
         let mut settings =
             ProxySettings { url: "http://u%40:p%3A@proxy:1".parse().ok(), ..ProxySettings::default() };
@@ -207,7 +216,7 @@ mod tests {
         assert_eq!(proxy(&settings), None);
         let elsewhere: Uri = "http://elsewhere/".parse().unwrap();
         let proxies =
-            Proxies::new(&settings, |name| (name == "HTTP_PROXY").then(|| "http://p:3128".to_owned()));
+            Proxies::with(&settings, |name| (name == "HTTP_PROXY").then(|| "http://p:3128".to_owned()));
         assert_eq!(proxies.of(&elsewhere).map(ProxyUrl::address), Some(("p".to_owned(), 3128)));
     }
 }

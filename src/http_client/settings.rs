@@ -1,13 +1,14 @@
 //! `HTTPClientConfig`: the keys that Prometheus has wherever it calls somebody over HTTP.
 //!
 //! Source: Prometheus's configuration documentation (`<http_config>`, `<tls_config>`); its rules about what
-//! excludes what, and their messages. `oauth2` is refused: it is not supported.
+//! excludes what, and their messages.
 
 use std::str::FromStr;
 
 use hyper::Uri;
 use hyper::header::{HeaderName, HeaderValue};
 
+use super::oauth2::OAuth2;
 use crate::config::{Field, Secret, Section, Value};
 
 /// How an HTTP client authenticates, connects and encrypts.
@@ -57,6 +58,8 @@ pub enum Auth {
         /// What follows it.
         credentials: Option<Secret>,
     },
+    /// `oauth2`: a token of somebody else's.
+    OAuth2(Box<OAuth2>),
 }
 
 /// `tls_config`. Texts are PEM; files are read again when they change.
@@ -163,7 +166,6 @@ impl HttpClientSettings {
     /// Reads the keys from the section that holds them beside its own. Mistakes are noted in it.
     pub fn read(section: &mut Section<'_>) -> Self {
         let defaults = Self::default();
-        section.refuse("oauth2", "oauth2 is not supported");
         Self {
             auth: read_auth(section),
             tls: TlsSettings::read(section),
@@ -176,7 +178,7 @@ impl HttpClientSettings {
 }
 
 fn read_auth(section: &mut Section<'_>) -> Option<Auth> {
-    let given: Vec<&str> = ["basic_auth", "authorization", "bearer_token", "bearer_token_file"]
+    let given: Vec<&str> = ["basic_auth", "authorization", "oauth2", "bearer_token", "bearer_token_file"]
         .into_iter()
         .filter(|key| section.has(key))
         .collect();
@@ -185,7 +187,7 @@ fn read_auth(section: &mut Section<'_>) -> Option<Auth> {
     {
         section.error(
             second,
-            "at most one of basic_auth, authorization, bearer_token & bearer_token_file must be configured",
+            "at most one of basic_auth, authorization, oauth2, bearer_token & bearer_token_file must be configured",
         );
     }
     let basic = section.take_section("basic_auth").map(|mut basic| Auth::Basic {
@@ -209,7 +211,8 @@ fn read_auth(section: &mut Section<'_>) -> Option<Auth> {
     let bearer = section
         .take_secret("bearer_token")
         .map(|token| Auth::Credentials { scheme: "Bearer".to_owned(), credentials: Some(token) });
-    basic.or(authorization).or(bearer)
+    let oauth2 = section.take_section("oauth2").and_then(|mut oauth2| OAuth2::read(&mut oauth2));
+    basic.or(authorization).or(oauth2.map(|oauth2| Auth::OAuth2(Box::new(oauth2)))).or(bearer)
 }
 
 /// A file that stands for a key which is no secret; both at once is an error.
@@ -263,7 +266,7 @@ fn read_tls(section: &mut Section<'_>) -> TlsSettings {
     tls
 }
 
-fn read_proxy(section: &mut Section<'_>) -> ProxySettings {
+pub(super) fn read_proxy(section: &mut Section<'_>) -> ProxySettings {
     let url = section.take("proxy_url").and_then(|value| {
         // May hold a password; an empty one means none, as in Prometheus.
         let text = value.secret()?.reveal().ok()?;
@@ -276,7 +279,7 @@ fn read_proxy(section: &mut Section<'_>) -> ProxySettings {
         url,
         no_proxy: section.take_str("no_proxy").unwrap_or_default(),
         from_environment: section.take_bool("proxy_from_environment").unwrap_or_default(),
-        connect_headers: read_connect_headers(section),
+        connect_headers: read_header_lists(section, "proxy_connect_header"),
     };
     let wrong = |key: &str, message: &str| section.error(key, message);
     if proxy.from_environment && proxy.url.is_some() {
@@ -297,8 +300,9 @@ fn read_proxy(section: &mut Section<'_>) -> ProxySettings {
     proxy
 }
 
-fn read_connect_headers(section: &mut Section<'_>) -> Vec<(HeaderName, Vec<Secret>)> {
-    let Some(mut headers) = section.take_section("proxy_connect_header") else { return Vec::new() };
+/// Headers by name, each with a list of values.
+pub fn read_header_lists(section: &mut Section<'_>, key: &str) -> Vec<(HeaderName, Vec<Secret>)> {
+    let Some(mut headers) = section.take_section(key) else { return Vec::new() };
     let read = |field: Field<'_>| {
         let values = field.value()?.list()?;
         checked(&field, values.iter().filter_map(Value::secret).collect())
@@ -393,7 +397,25 @@ mod tests {
                 "http_headers: {A B: {values: [a]}}\n",
                 "1:16: http_headers.\"A B\": \"A B\" is not a valid header",
             ),
-            ("oauth2: {client_id: a}\n", "1:1: oauth2: oauth2 is not supported"),
+            ("oauth2: {client_id: a}\n", "1:9: oauth2: oauth2 token_url must be configured"),
+            ("oauth2: {token_url: http://h/}\n", "1:9: oauth2: oauth2 client_id must be configured"),
+            ("oauth2: {client_id: a, token_url: h}\n", "1:35: oauth2.token_url: expected a URL such as"),
+            (
+                "oauth2: {client_id: a, token_url: http://h/, client_secret: b, client_secret_file: c}\n",
+                "1:84: oauth2.client_secret_file: both client_secret",
+            ),
+            (
+                "oauth2: {client_id: a, token_url: http://h/, scopes: a}\n",
+                "1:54: oauth2.scopes: expected a list",
+            ),
+            (
+                "oauth2: {client_id: a, token_url: http://h/, no_proxy: b}\n",
+                "1:56: oauth2.no_proxy: if no_proxy is configured",
+            ),
+            (
+                "oauth2: {client_id: a, token_url: http://h/}\nbasic_auth: {username: u}\n",
+                "1:9: oauth2: at most one of basic_auth",
+            ),
         ] {
             let error = read(text).unwrap_err();
             assert!(error.starts_with(&format!("f.yml:{expected}")), "{text}{error}");

@@ -420,9 +420,10 @@ remote_write:
                 "9:47: remote_write[2].queue_config.min_shards: more than max_shards, which is 50",
                 "9:64: remote_write[2].queue_config.min_backoff: longer than max_backoff",
                 "10:23: remote_write[2].protobuf_message: expected one of prometheus.WriteRequest, io.prometheus.write.v2.Request, found \"v3\"",
-                "12:20: remote_write[2].authorization: at most one of basic_auth, authorization, bearer_token & bearer_token_file must be configured",
+                "12:20: remote_write[2].authorization: at most one of basic_auth, authorization, oauth2, bearer_token & bearer_token_file must be configured",
                 "13:28: remote_write[3].name: found multiple remote write configs with job name \"b\"",
-                "13:31: remote_write[3].oauth2: oauth2 is not supported",
+                "13:39: remote_write[3].oauth2: oauth2 client_id must be configured",
+                "13:39: remote_write[3].oauth2: oauth2 token_url must be configured",
                 "13:60: remote_write[3].round_robin_dns: round_robin_dns is not supported",
             ],
             "{errors}"

@@ -124,7 +124,7 @@ const SCRAPING: &str = "
 
 `global` and `scrape_configs` are Prometheus 3's, with its keys, defaults and checks; all of it takes effect on
 reload. In relabelling rules `${1}` is a group of the expression, not the environment's. What is refused, with
-its place: native histograms, `oauth2`, `query_log_file`, `scrape_failure_log_file`, and service discovery other
+its place: native histograms, `query_log_file`, `scrape_failure_log_file`, and service discovery other
 than `static_configs`, `file_sd_configs`, `http_sd_configs`, `dns_sd_configs`, `docker_sd_configs`.
 
 `docker_label_sd_configs` is our own: keys as of `docker_sd_configs`, `host` by default `unix:///var/run/docker.sock`.
@@ -152,7 +152,7 @@ that changed goes on from where it was, as long as its `name` (without one: its 
   `storage.retention`. `capacity` bounds what a shard takes at once.
 - Shards are requests in flight: more while a queue is behind, `min_shards` otherwise.
 - `send_exemplars` and `send_native_histograms` are read, and the log says that there are none to send.
-- Refused, with its place: `sigv4`, `oauth2`, `azuread`, `google_iam`, `round_robin_dns: true`.
+- Refused, with its place: `sigv4`, `azuread`, `google_iam`, `round_robin_dns: true`.
 
 ```yaml
 remote_write:
@@ -175,7 +175,7 @@ const ALERTING: &str = "
 
 `alerting.alertmanagers` and `alerting.alert_relabel_configs` are Prometheus 3's (API v2; static, file, HTTP, DNS and Docker
 discovery). Every Alertmanager has a queue of its own, of at most 10000 alerts, in which the newest state of an alert
-takes the place of an older one; what fails is tried again after 1 to 30 seconds. `sigv4`, `oauth2`, `azuread` and
+takes the place of an older one; what fails is tried again after 1 to 30 seconds. `sigv4`, `azuread` and
 `google_iam` are refused with their place. Our own:
 
 - `webhooks`: receivers that get Alertmanager's webhook payload, version 4. `name`, `url` or `url_file`, `send_resolved`
@@ -338,9 +338,17 @@ Which TLS is spoken is said under [Scraping](#scraping).
 In history a probe's samples have their target as `instance`, as if blackbox_exporter had been scraped for it.
 
 `checks.modules` are modules in blackbox_exporter's format, and `checks.modules_file` names a file of it. Without any there
-are `http_2xx`, `http_post_2xx`, `tcp_connect`, `tls_connect`, `icmp`, `grpc` and `grpc_tls`. Refused are `oauth2`, proxies,
-`body_file`, `expect_bytes`, `dont_fragment` and expressions of CEL. Of a body that is looked at the first 4 MiB count; without
+are `http_2xx`, `http_post_2xx`, `tcp_connect`, `tls_connect`, `icmp`, `grpc` and `grpc_tls`. Options are those of
+blackbox_exporter 0.27. Refused, with their place, are expressions of CEL, `compression: br`, HTTP/3 and proxies that are not
+asked over `http`. Of a body that is looked at the first 4 MiB count, and a compressed one may have no more; without
 `body_size_limit` a body of more than 256 MiB fails. ICMP needs CAP_NET_RAW, or a group within `net.ipv4.ping_group_range`.
+Differences:
+
+- Where a redirect leads to another host, credentials and `headers` do not go along, but for `User-Agent` and `Accept*`; nor
+  from https to http.
+- `expect_bytes` of a conversation over TCP is compared with as many bytes as come next. Where a module has it,
+  `probe_failed_due_to_bytes` says whether they were others.
+- `labels` of a conversation may stand in one of its steps, and not be named `probe`, `target` or `module`.
 
 ```yaml
 checks:

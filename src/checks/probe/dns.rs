@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UdpSocket;
 
 use super::module::{DnsModule, Pattern, Validator};
@@ -13,7 +13,7 @@ use super::report::{
 };
 use super::ssl;
 use crate::checks::net::{self, host_and_port};
-use crate::http_client::{Tls, system_text};
+use crate::http_client::{BoxedIo, Tls, system_text};
 use crate::wire::dns::{Answer, Record, RecordData, question, random_id, read_answer};
 
 /// Largest datagram.
@@ -139,10 +139,7 @@ async fn over_tcp(
     conversation(stream, asked, report).await
 }
 
-async fn conversation<S>(mut stream: S, asked: &[u8], report: &mut Report) -> Result<Vec<u8>, String>
-where
-    S: AsyncRead + AsyncWrite + Unpin,
-{
+async fn conversation(mut stream: BoxedIo, asked: &[u8], report: &mut Report) -> Result<Vec<u8>, String> {
     let failed = |error: std::io::Error| format!("the conversation broke off: {}", system_text(&error));
     let began = Instant::now();
     let length = u16::try_from(asked.len()).unwrap_or_default();

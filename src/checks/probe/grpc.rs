@@ -6,18 +6,20 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
 use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderValue, TE, USER_AGENT};
 use hyper::{Method, Request, Uri};
-use hyper_util::rt::{TokioExecutor, TokioIo};
-use tokio::io::{AsyncRead, AsyncWrite};
+use hyper_util::rt::TokioExecutor;
 
 use super::module::GrpcModule;
 use super::report::{GRPC_DURATION, GRPC_HEALTH, GRPC_SSL, GRPC_STATUS, Report};
 use super::ssl;
 use crate::checks::net::{self, host_and_port};
-use crate::http_client::{Tls, system_text};
+use crate::http_client::{BoxedIo, Stream, Tls, system_text};
+use crate::tasks;
 
 /// Longest answer: the message has a few bytes.
 const MOST_BYTES: usize = 64 << 10;
@@ -72,7 +74,7 @@ async fn connect_and_call(
 ) -> Result<Called, String> {
     let stream = net::connect(address, None).await?;
     if !module.tls {
-        return call(stream, &format!("http://{target}"), &module.service).await;
+        return call(stream, &format!("http://{target}"), module).await;
     }
     let tls = Arc::new(Tls::new(module.tls_settings.clone(), true));
     let verifies = !module.tls_settings.insecure_skip_verify;
@@ -82,27 +84,32 @@ async fn connect_and_call(
     if !facts.http2 {
         return Err("the server does not speak HTTP/2".to_owned());
     }
-    call(stream, &format!("https://{target}"), &module.service).await
+    call(stream, &format!("https://{target}"), module).await
 }
 
-async fn call<S>(stream: S, base: &str, service: &str) -> Result<Called, String>
-where
-    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
-{
+async fn call(stream: BoxedIo, base: &str, module: &GrpcModule) -> Result<Called, String> {
     let failed = |error: hyper::Error| {
         use std::error::Error as _;
         let io = error.source().and_then(|source| source.downcast_ref::<std::io::Error>());
         io.map_or_else(|| format!("HTTP/2: {error}"), system_text)
     };
-    let handshake = hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await;
+    let handshake = hyper::client::conn::http2::handshake(TokioExecutor::new(), Stream::new(stream)).await;
     let (mut sender, connection) = handshake.map_err(failed)?;
-    let driver = tokio::spawn(async move { drop(connection.await) });
+    let driver = tasks::spawn(async move { drop(connection.await) });
     let _ended = AbortOnDrop(driver.abort_handle());
     let url: Uri =
         format!("{base}/grpc.health.v1.Health/Check").parse().map_err(|_| "not a target".to_owned())?;
-    let mut request = Request::new(Full::new(Bytes::from(question(service))));
+    let mut request = Request::new(Full::new(Bytes::from(question(&module.service))));
     (*request.method_mut(), *request.uri_mut()) = (Method::POST, url);
     let headers = request.headers_mut();
+    for (name, values) in &module.metadata {
+        for value in values {
+            let text = value.reveal().map_err(|error| error.to_string())?;
+            // Of such a name the value may be any bytes.
+            let text = if name.as_str().ends_with("-bin") { STANDARD_NO_PAD.encode(text) } else { text };
+            headers.extend(HeaderValue::from_str(&text).ok().map(|value| (name.clone(), value)));
+        }
+    }
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
     headers.insert(TE, HeaderValue::from_static("trailers"));
     headers.insert(USER_AGENT, HeaderValue::from_static(concat!("Outrigger/", env!("CARGO_PKG_VERSION"))));

@@ -88,6 +88,10 @@ fn open(address: IpAddr, module: &IcmpModule) -> io::Result<Socket> {
             IpAddr::V6(_) => sockopt::set_ipv6_unicast_hops(fd.as_fd(), Some(ttl))?,
         }
     }
+    if module.dont_fragment && address.is_ipv4() {
+        // The flag is set, and what is too long for a network on the way is told, not what is remembered of it.
+        sockopt::set_ip_mtu_discover(fd.as_fd(), sockopt::Ipv4PathMtuDiscovery::PROBE)?;
+    }
     if let Some(source) = module.source {
         rustix::net::bind(fd.as_fd(), &SocketAddr::new(source, 0))?;
     }
@@ -156,6 +160,21 @@ fn reply(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Where neither kind of socket is allowed, there is nothing to look at.
+    #[tokio::test]
+    async fn packets_stay_whole_if_they_must() {
+        let family = net::Family::default();
+        for (dont_fragment, address) in [(true, "127.0.0.1"), (false, "127.0.0.1"), (true, "::1")] {
+            let module = IcmpModule { family, source: None, payload_size: 0, ttl: None, dont_fragment };
+            let address: IpAddr = address.parse().unwrap();
+            let Ok(socket) = open(address, &module) else { continue };
+            if address.is_ipv4() {
+                let set = sockopt::ip_mtu_discover(&socket.io).unwrap();
+                assert_eq!(set == sockopt::Ipv4PathMtuDiscovery::PROBE, dont_fragment);
+            }
+        }
+    }
 
     #[test]
     fn echoes_and_replies() {

@@ -6,6 +6,9 @@
 mod dns;
 mod grpc;
 mod http;
+mod http_request;
+#[cfg(test)]
+mod http_tests;
 mod icmp;
 mod module;
 mod report;
@@ -15,7 +18,7 @@ mod tcp;
 #[cfg(test)]
 mod tests;
 
-use std::time::Instant;
+use tokio::time::Instant;
 
 use self::module::Prober;
 pub(super) use self::report::FAMILIES;
@@ -26,17 +29,18 @@ use super::sample::Sample;
 /// Asks once. The text says why it failed.
 pub(super) async fn run(settings: &ProbeSettings) -> (Vec<Sample>, Result<(), String>) {
     let began = Instant::now();
+    let deadline = began + settings.timeout;
     let mut report = Report::new(settings);
     let asked = async {
         match &settings.module.prober {
-            Prober::Http(module) => http::run(module, &settings.target, &mut report).await,
+            Prober::Http(module) => http::run(module, &settings.target, deadline, &mut report).await,
             Prober::Tcp(module) => tcp::run(module, &settings.target, &mut report).await,
             Prober::Dns(module) => dns::run(module, &settings.target, &mut report).await,
             Prober::Icmp(module) => icmp::run(module, &settings.target, &mut report).await,
             Prober::Grpc(module) => grpc::run(module, &settings.target, &mut report).await,
         }
     };
-    let result = tokio::time::timeout(settings.timeout, asked).await;
+    let result = tokio::time::timeout_at(deadline, asked).await;
     let result = result.unwrap_or_else(|_| Err(format!("no answer within {:?}", settings.timeout)));
     (report.finish(&result, began.elapsed()), result)
 }

@@ -2,16 +2,19 @@
 
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use hyper::Method;
+use hyper::header::HeaderName;
 use regex::Regex;
 
+use super::settings::OWN_LABELS;
 use crate::checks::net::{Family, host_and_port};
 use crate::checks::settings::positive;
-use crate::config::{Section, Value};
-use crate::http_client::{HttpClientSettings, TlsSettings};
-use crate::model::search_regex;
+use crate::config::{Secret, Section, Value};
+use crate::http_client::{HttpClientSettings, TlsSettings, read_header_lists};
+use crate::model::{search_regex, valid_label_name};
 use crate::wire::dns;
 
 /// A module.
@@ -66,7 +69,7 @@ pub(super) struct HttpModule {
     pub(super) headers: Vec<(String, String)>,
     /// Most bytes of the body that are taken; `None`: as many as come in time.
     pub(super) body_size_limit: Option<u64>,
-    pub(super) gzip: bool,
+    pub(super) compression: Compression,
     pub(super) fail_if_ssl: bool,
     pub(super) fail_if_not_ssl: bool,
     pub(super) fail_if_body_matches: Vec<Pattern>,
@@ -74,8 +77,20 @@ pub(super) struct HttpModule {
     pub(super) fail_if_header_matches: Vec<HeaderMatch>,
     pub(super) fail_if_header_not_matches: Vec<HeaderMatch>,
     pub(super) client: HttpClientSettings,
+    /// Whether a proxy alone finds the target's address.
+    pub(super) proxy_resolves: bool,
     pub(super) family: Family,
     pub(super) body: String,
+    /// The file that holds the body instead.
+    pub(super) body_file: Option<PathBuf>,
+}
+
+/// What a body is taken out of before it is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Compression {
+    None,
+    Gzip,
+    Deflate,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -97,6 +112,10 @@ pub(super) struct TcpModule {
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct QueryResponse {
     pub(super) expect: Option<Pattern>,
+    /// What comes next, to the byte; may be empty.
+    pub(super) expect_bytes: String,
+    /// Names and values of what is told of a line that fitted; `$1` stands for what was captured.
+    pub(super) labels: Vec<(String, String)>,
     pub(super) send: String,
     pub(super) starttls: bool,
 }
@@ -133,21 +152,26 @@ pub(super) struct IcmpModule {
     pub(super) source: Option<IpAddr>,
     pub(super) payload_size: usize,
     pub(super) ttl: Option<u8>,
+    /// Of IPv4; nobody on the way takes a packet of version 6 apart.
+    pub(super) dont_fragment: bool,
 }
 
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct GrpcModule {
     pub(super) family: Family,
     pub(super) service: String,
+    /// Sent along as headers.
+    pub(super) metadata: Vec<(HeaderName, Vec<Secret>)>,
     pub(super) tls: bool,
     pub(super) tls_settings: TlsSettings,
 }
 
 const STATUS_CODES: RangeInclusive<i64> = 100..=999;
 
-const CLASSES: [(&str, u16); 5] = [("IN", 1), ("CS", 2), ("CH", 3), ("HS", 4), ("ANY", 255)];
+const CLASSES: [(&str, u16); 6] = [("IN", 1), ("CS", 2), ("CH", 3), ("HS", 4), ("NONE", 254), ("ANY", 255)];
 
-const RCODES: [(&str, u8); 11] = [
+/// Those from 16 on only an extended answer has, which nobody asks for.
+const RCODES: [(&str, u8); 20] = [
     ("NOERROR", 0),
     ("FORMERR", 1),
     ("SERVFAIL", 2),
@@ -159,6 +183,15 @@ const RCODES: [(&str, u8); 11] = [
     ("NXRRSET", 8),
     ("NOTAUTH", 9),
     ("NOTZONE", 10),
+    ("BADSIG", 16),
+    ("BADVERS", 16),
+    ("BADKEY", 17),
+    ("BADTIME", 18),
+    ("BADMODE", 19),
+    ("BADNAME", 20),
+    ("BADALG", 21),
+    ("BADTRUNC", 22),
+    ("BADCOOKIE", 23),
 ];
 
 /// Largest datagram of an echo, less its headers.
@@ -248,16 +281,6 @@ impl HttpModule {
         ] {
             section.refuse(key, format!("{key} is not supported"));
         }
-        for key in [
-            "proxy_url",
-            "no_proxy",
-            "proxy_from_environment",
-            "proxy_connect_header",
-            "skip_resolve_phase_with_proxy",
-        ] {
-            section
-                .refuse(key, "probes go straight to their target; ask through a proxy with another prober");
-        }
         let codes = section.take_list("valid_status_codes").unwrap_or_default();
         let code = |value: &Value<'_>| u16::try_from(value.integer(STATUS_CODES)?).ok();
         let methods = |value: Value<'_>| {
@@ -266,11 +289,14 @@ impl HttpModule {
             })
         };
         let headers = section.take_section("headers").map(|mut headers| read_headers(&mut headers));
-        let compression =
-            section.take_choice("compression", &[("", false), ("identity", false), ("gzip", true)]);
         let body_file = section.take_path("body_file");
-        if body_file.is_some() {
-            section.error("body_file", "body_file is not supported; write the body under body");
+        if body_file.is_some() && section.has("body") {
+            section.error("body_file", "setting body and body_file both are not allowed");
+        }
+        let mut client = HttpClientSettings::read(section);
+        // An older name, which counts where both are given.
+        if let Some(stays) = section.take_bool("no_follow_redirects") {
+            client.follow_redirects = !stays;
         }
         let limit = section.take_size("body_size_limit").map(crate::model::ByteSize::bytes);
         Self {
@@ -279,17 +305,33 @@ impl HttpModule {
             method: section.take("method").and_then(methods).unwrap_or(Method::GET),
             headers: headers.unwrap_or_default(),
             body_size_limit: limit.filter(|bytes| *bytes > 0),
-            gzip: compression.unwrap_or_default(),
+            compression: Compression::read(section),
             fail_if_ssl: section.take_bool("fail_if_ssl").unwrap_or_default(),
             fail_if_not_ssl: section.take_bool("fail_if_not_ssl").unwrap_or_default(),
             fail_if_body_matches: Pattern::read_list(section, "fail_if_body_matches_regexp"),
             fail_if_body_not_matches: Pattern::read_list(section, "fail_if_body_not_matches_regexp"),
             fail_if_header_matches: HeaderMatch::read_list(section, "fail_if_header_matches"),
             fail_if_header_not_matches: HeaderMatch::read_list(section, "fail_if_header_not_matches"),
-            client: HttpClientSettings::read(section),
+            client,
+            proxy_resolves: section.take_bool("skip_resolve_phase_with_proxy").unwrap_or_default(),
             family: Family::read(section),
             body: section.take_str("body").unwrap_or_default(),
+            body_file,
         }
+    }
+}
+
+impl Compression {
+    fn read(section: &mut Section<'_>) -> Self {
+        let read = |value: Value<'_>| {
+            value.parse_with("a compression", |text| match text.to_lowercase().as_str() {
+                "" | "identity" => Ok(Self::None),
+                "gzip" => Ok(Self::Gzip),
+                "deflate" => Ok(Self::Deflate),
+                _ => Err(format!("{text:?} is not supported; known are identity, gzip and deflate")),
+            })
+        };
+        section.take("compression").and_then(read).unwrap_or(Self::None)
     }
 }
 
@@ -328,15 +370,16 @@ fn read_source(section: &mut Section<'_>) -> Option<IpAddr> {
 
 impl TcpModule {
     fn read(section: &mut Section<'_>) -> Self {
+        let steps = section.take_list("query_response").unwrap_or_default();
+        let query_response: Vec<_> = steps.iter().filter_map(QueryResponse::read).collect();
+        // A second family of the same name with other labels, or the same series twice.
+        if query_response.iter().filter(|step| !step.labels.is_empty()).count() > 1 {
+            section.error("query_response", "only one step may have labels");
+        }
         Self {
             family: Family::read(section),
             source: read_source(section),
-            query_response: section
-                .take_list("query_response")
-                .unwrap_or_default()
-                .iter()
-                .filter_map(QueryResponse::read)
-                .collect(),
+            query_response,
             tls: section.take_bool("tls").unwrap_or_default(),
             tls_settings: TlsSettings::read(section),
         }
@@ -346,15 +389,30 @@ impl TcpModule {
 impl QueryResponse {
     fn read(value: &Value<'_>) -> Option<Self> {
         let mut section = value.section()?;
-        for key in ["expect_bytes", "labels"] {
-            section.refuse(key, format!("{key} is not supported"));
-        }
         Some(Self {
             expect: section.take("expect").and_then(|value| Pattern::read(&value)),
+            expect_bytes: section.take_literal("expect_bytes").unwrap_or_default(),
+            labels: read_expect_labels(&mut section),
             send: section.take_literal("send").unwrap_or_default(),
             starttls: section.take_bool("starttls").unwrap_or_default(),
         })
     }
+}
+
+fn read_expect_labels(section: &mut Section<'_>) -> Vec<(String, String)> {
+    let mut labels: Vec<(String, String)> = Vec::new();
+    for item in section.take_list("labels").unwrap_or_default() {
+        let Some(mut label) = item.section() else { continue };
+        label.require("name");
+        let name = label.take_str("name").unwrap_or_default();
+        if !valid_label_name(&name) {
+            label.error("name", format!("{name:?} is not a name of a label"));
+        } else if OWN_LABELS.contains(&&*name) || labels.iter().any(|(other, _)| *other == name) {
+            label.error("name", format!("{name:?} is set already"));
+        }
+        labels.push((name, label.take_literal("value").unwrap_or_default()));
+    }
+    labels
 }
 
 impl DnsModule {
@@ -416,9 +474,6 @@ impl Validator {
 
 impl IcmpModule {
     fn read(section: &mut Section<'_>) -> Self {
-        if section.take_bool("dont_fragment") == Some(true) {
-            section.error("dont_fragment", "dont_fragment is not supported");
-        }
         let size = section.take_integer("payload_size", 0..=LARGEST_PAYLOAD);
         let ttl = section.take_integer("ttl", 0..=255).and_then(|ttl| u8::try_from(ttl).ok());
         Self {
@@ -427,16 +482,17 @@ impl IcmpModule {
             payload_size: size.and_then(|size| usize::try_from(size).ok()).unwrap_or(PAYLOAD),
             // 0 stands for the system's.
             ttl: ttl.filter(|ttl| *ttl > 0),
+            dont_fragment: section.take_bool("dont_fragment").unwrap_or_default(),
         }
     }
 }
 
 impl GrpcModule {
     fn read(section: &mut Section<'_>) -> Self {
-        section.refuse("metadata", "metadata is not supported");
         Self {
             family: Family::read(section),
             service: section.take_str("service").unwrap_or_default(),
+            metadata: read_header_lists(section, "metadata"),
             tls: section.take_bool("tls").unwrap_or_default(),
             tls_settings: TlsSettings::read(section),
         }

@@ -16,6 +16,8 @@ pub(super) const LOOKUP: &str = "probe_dns_lookup_time_seconds";
 pub(super) const PROTOCOL: &str = "probe_ip_protocol";
 pub(super) const ADDRESS_HASH: &str = "probe_ip_addr_hash";
 pub(super) const FAILED_REGEX: &str = "probe_failed_due_to_regex";
+pub(super) const FAILED_BYTES: &str = "probe_failed_due_to_bytes";
+pub(super) const EXPECT_INFO: &str = "probe_expect_info";
 pub(super) const HTTP_STATUS: &str = "probe_http_status_code";
 pub(super) const HTTP_LENGTH: &str = "probe_http_content_length";
 pub(super) const HTTP_BODY: &str = "probe_http_uncompressed_body_length";
@@ -50,6 +52,8 @@ pub(in crate::checks) static FAMILIES: &[Family] = &[
     Family::gauge(PROTOCOL, "Version of IP that was used: 4 or 6; 0 where no address was found."),
     Family::gauge(ADDRESS_HASH, "A hash of the target's address, which tells when that changes."),
     Family::gauge(FAILED_REGEX, "Whether the probe failed because of an expression."),
+    Family::gauge(FAILED_BYTES, "Whether the probe failed because other bytes came than those expected."),
+    Family::gauge(EXPECT_INFO, "What the line that fitted an expression holds, in the labels of its step."),
     Family::gauge(HTTP_STATUS, "Status code of the answer; 0 where there was none."),
     Family::gauge(HTTP_LENGTH, "Length of the body as the server announced it; -1 where it did not."),
     Family::gauge(HTTP_BODY, "Length of the body as it came, inflated."),
@@ -102,12 +106,15 @@ impl Report {
         for family in [LOOKUP, PROTOCOL, ADDRESS_HASH] {
             report.set(family, 0.0);
         }
-        let (families, phased, phases): (&[&str], &str, &[&str]) = match settings.module.prober {
+        let (families, phased, phases): (&[&str], &str, &[&str]) = match &settings.module.prober {
             Prober::Http(_) => (
                 &[FAILED_REGEX, HTTP_STATUS, HTTP_LENGTH, HTTP_BODY, HTTP_REDIRECTS, HTTP_SSL, HTTP_VERSION],
                 HTTP_DURATION,
-                &["resolve", "connect", "tls", "processing", "transfer"],
+                &["resolve"],
             ),
+            Prober::Tcp(module) if module.query_response.iter().any(|step| !step.expect_bytes.is_empty()) => {
+                (&[FAILED_REGEX, FAILED_BYTES], "", &[])
+            }
             Prober::Tcp(_) => (&[FAILED_REGEX], "", &[]),
             Prober::Dns(_) => {
                 let families = &[DNS_ANSWERS, DNS_AUTHORITY, DNS_ADDITIONAL, DNS_SUCCEEDED];
@@ -169,6 +176,12 @@ impl Report {
         self.set(PROTOCOL, if address.is_ipv4() { 4.0 } else { 6.0 });
         self.set(ADDRESS_HASH, f64::from(address_hash(address)));
         Ok(address)
+    }
+
+    /// Takes back what only a lookup tells: a proxy does it.
+    pub(super) fn not_resolved(&mut self) {
+        let told = [LOOKUP, PROTOCOL, ADDRESS_HASH];
+        self.values.retain(|(family, label, _)| !told.contains(family) && *label != "resolve");
     }
 
     pub(super) fn finish(mut self, result: &Result<(), String>, took: Duration) -> Vec<Sample> {

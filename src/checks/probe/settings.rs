@@ -41,7 +41,7 @@ pub struct ProbeSettings {
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Labels that a probe has itself.
-const OWN_LABELS: [&str; 4] = ["probe", "target", "module", "__name__"];
+pub(super) const OWN_LABELS: [&str; 4] = ["probe", "target", "module", "__name__"];
 
 const MODULES_FILE: Limits = Limits {
     size: ByteSize::new(1 << 20),

@@ -32,7 +32,7 @@ fn probe(module: &str, target: &str, timeout: Duration) -> ProbeSettings {
 }
 
 /// Values by family, with the label that tells several apart; the reason for a failure.
-type Seen = (BTreeMap<String, f64>, Option<String>);
+pub(super) type Seen = (BTreeMap<String, f64>, Option<String>);
 
 async fn seen_within(module: &str, target: &str, timeout: Duration) -> Seen {
     let (samples, result) = run(&probe(module, target, timeout)).await;
@@ -50,12 +50,12 @@ async fn seen_within(module: &str, target: &str, timeout: Duration) -> Seen {
     (seen, result.err())
 }
 
-async fn seen(module: &str, target: &str) -> Seen {
+pub(super) async fn seen(module: &str, target: &str) -> Seen {
     seen_within(module, target, PATIENCE).await
 }
 
 /// Serves each connection with a function of it.
-async fn serve<F, R>(answer: F) -> SocketAddr
+pub(super) async fn serve<F, R>(answer: F) -> SocketAddr
 where
     F: Fn(TcpStream) -> R + Send + 'static,
     R: Future<Output = ()> + Send + 'static,
@@ -71,7 +71,7 @@ where
 }
 
 /// The head of a request, as text.
-async fn head(stream: &mut TcpStream) -> String {
+pub(super) async fn head(stream: &mut TcpStream) -> String {
     let mut bytes = Vec::new();
     while !bytes.ends_with(b"\r\n\r\n") {
         match stream.read_u8().await {
@@ -140,7 +140,8 @@ async fn http_answers_are_judged() {
         ("valid_status_codes: [404]", "/missing", ""),
         ("", "/once", ""),
         ("follow_redirects: false", "/once", "status 302 is not valid"),
-        ("", "/for-ever", "stopped after 10 redirects"),
+        ("", "/for-ever", "status 302 is not valid; stopped after 10 redirects"),
+        ("valid_status_codes: [302]", "/for-ever", ""),
         ("", "/nowhere", "which is no URL"),
         ("fail_if_not_ssl: true", "/ok", "did not come over TLS"),
         ("fail_if_body_matches_regexp: [hel+o]", "/ok", "the body matches"),
@@ -224,6 +225,48 @@ async fn nobody_there() {
     assert!(failure.unwrap().contains("no address of ip6"));
 }
 
+#[test]
+fn modules_of_blackbox_exporter() {
+    for (module, want) in [
+        ("http: {no_follow_redirects: true, skip_resolve_phase_with_proxy: true, compression: GZIP}", ""),
+        (
+            "http: {oauth2: {client_id: a, client_secret: b, token_url: 'http://h/'}, proxy_url: 'http://p:1'}",
+            "",
+        ),
+        ("http: {compression: ''}", ""),
+        ("http: {body: a, body_file: b}", "4:32: modules.m.http.body_file: setting body and body_file both"),
+        ("http: {compression: br}", "4:25: modules.m.http.compression: \"br\" is not supported"),
+        ("http: {proxy_url: 'socks5://p:1'}", "4:23: modules.m.http.proxy_url: a proxy is asked over http"),
+        ("http: {no_proxy: a}", "4:22: modules.m.http.no_proxy: if no_proxy is configured"),
+        ("http: {oauth2: {token_url: 'http://h/'}}", "4:20: modules.m.http.oauth2: oauth2 client_id must be"),
+        (
+            "http: {fail_if_body_json_matches_cel: a}",
+            "4:12: modules.m.http.fail_if_body_json_matches_cel: fail_if",
+        ),
+        ("tcp: {query_response: [{expect: a, labels: [{name: b, value: $1}]}, {expect_bytes: c}]}", ""),
+        (
+            "tcp: {query_response: [{labels: [{name: a-b}]}]}",
+            "4:45: modules.m.tcp.query_response[0].labels[0].name: \"a-b\" is not a name",
+        ),
+        ("tcp: {query_response: [{labels: [{name: probe}]}]}", "name: \"probe\" is set already"),
+        ("tcp: {query_response: [{labels: [{name: a}, {name: a}]}]}", "name: \"a\" is set already"),
+        ("tcp: {query_response: [{labels: [{value: a}]}]}", "labels[0]: the key \"name\" is missing"),
+        (
+            "tcp: {query_response: [{labels: [{name: a}]}, {labels: [{name: b}]}]}",
+            "4:27: modules.m.tcp.query_response: only one step may have labels",
+        ),
+        ("dns: {query_name: a, valid_rcodes: [BADVERS, BADSIG], query_class: NONE}", ""),
+        ("icmp: {dont_fragment: true}", ""),
+        ("grpc: {metadata: {a: [b, c]}}", ""),
+        ("grpc: {metadata: {a: b}}", "4:26: modules.m.grpc.metadata.a: expected a list"),
+    ] {
+        let prober = module.split(':').next().unwrap();
+        let read = from_text("m.yml", &format!("modules:\n  m:\n    prober: {prober}\n    {module}\n"));
+        let why = read.err().unwrap_or_default();
+        assert!(why.contains(want) && why.is_empty() == want.is_empty(), "{module}: {why}");
+    }
+}
+
 #[tokio::test]
 async fn conversations_over_tcp() {
     let server = serve(|mut stream| async move {
@@ -246,6 +289,11 @@ async fn conversations_over_tcp() {
             "",
         ),
         ("{expect: '^220'}, {send: QUIT}, {expect: '^nothing'}", "ended before a line fitted"),
+        (
+            "{expect_bytes: '220 '}, {expect_bytes: \"ready\\r\\n\"}, {expect: 'PING', send: x}, {expect_bytes: 'got x'}",
+            "",
+        ),
+        ("{expect: '^220', expect_bytes: PING}, {send: x}, {expect: '^got x$'}", ""),
     ] {
         let module = format!("{{prober: tcp, tcp: {{query_response: [{steps}]}}}}");
         let (values, failure) = seen(&module, &server.to_string()).await;
@@ -253,6 +301,25 @@ async fn conversations_over_tcp() {
         assert!(failure.contains(want) && failure.is_empty() == want.is_empty(), "{steps}: {failure}");
         assert_eq!(values["failed_due_to_regex"], f64::from(u8::from(!want.is_empty())), "{steps}");
     }
+    let seen_of = async |steps: &str| {
+        let module = format!("{{prober: tcp, tcp: {{query_response: [{steps}]}}}}");
+        let (values, failure) = seen(&module, &server.to_string()).await;
+        (values, failure.unwrap_or_default())
+    };
+    let (values, why) = seen_of("{expect_bytes: '221'}").await;
+    assert_eq!((values["failed_due_to_bytes"], values["failed_due_to_regex"]), (1.0, 0.0));
+    assert_eq!(why, "expected the bytes \"221\", found \"220\"");
+    let long = format!("{{expect_bytes: '{}'}}, {{send: x}}", "x".repeat(2000));
+    let (values, why) = seen_of(&format!("{{send: x}}, {long}")).await;
+    assert_eq!(
+        (values["failed_due_to_bytes"], &*why),
+        (0.0, "the conversation ended before 2000 bytes came")
+    );
+    let labels = "labels: [{name: greeting, value: '${1}!'}, {name: zero, value: '$2'}]";
+    let (values, why) = seen_of(&format!("{{expect: '^220 (.*)', {labels}}}, {{expect: PING}}")).await;
+    assert_eq!((values.get("expect_info/ready!"), &*why), (Some(&1.0), ""));
+    let (values, _) = seen_of(&format!("{{send: x}}, {{expect: '^221 (.*)', {labels}}}")).await;
+    assert!(!values.keys().any(|name| name.starts_with("expect_info")), "{values:?}");
     let endless =
         serve(|mut stream| async move { while stream.write_all(&[b'x'; 4096]).await.is_ok() {} }).await;
     let (_, failure) =
@@ -260,7 +327,7 @@ async fn conversations_over_tcp() {
     assert!(failure.unwrap().contains("a line of more than 64 KiB"));
     let lines = serve(|mut stream| async move { while stream.write_all(b"x\n").await.is_ok() {} }).await;
     let (_, failure) = seen("{prober: tcp, tcp: {query_response: [{expect: y}]}}", &lines.to_string()).await;
-    assert!(failure.unwrap().contains("no line fitted"));
+    assert!(failure.unwrap().contains("nothing fitted"));
 }
 
 #[tokio::test]
@@ -347,10 +414,15 @@ async fn health_of_grpc_services() {
             let service =
                 hyper::service::service_fn(|request: hyper::Request<hyper::body::Incoming>| async move {
                     assert_eq!(request.uri().path(), "/grpc.health.v1.Health/Check");
+                    let sent = |name| request.headers().get_all(name).iter().cloned().collect::<Vec<_>>();
+                    let (plain, binary, agent) = (sent("x-a"), sent("x-bin"), sent("user-agent"));
                     let body = request.into_body().collect().await?.to_bytes();
                     let asked = String::from_utf8_lossy(body.get(7..).unwrap_or_default()).into_owned();
                     let (message, status) = match asked.as_str() {
                         "" => (vec![0, 0, 0, 0, 2, 8, 1], "0"),
+                        "told" if plain == ["b", "c"] && binary == ["aGk"] && agent.len() == 1 => {
+                            (vec![0, 0, 0, 0, 2, 8, 1], "0")
+                        }
                         "ill" => (vec![0, 0, 0, 0, 2, 8, 2], "0"),
                         "lies" => (vec![0, 0xff, 0, 0, 2, 8, 2], "0"),
                         "unknown" => (vec![], "5"),
@@ -372,6 +444,8 @@ async fn health_of_grpc_services() {
     });
     for (service, want, status, health) in [
         ("''", "", 0.0, "SERVING"),
+        ("told, metadata: {X-A: [b, c], x-bin: [hi], user-agent: [d]}", "", 0.0, "SERVING"),
+        ("told", "has no health checks", 12.0, ""),
         ("ill", "the service says NOT_SERVING", 0.0, "NOT_SERVING"),
         ("unknown", "the service says SERVICE_UNKNOWN", 5.0, "SERVICE_UNKNOWN"),
         ("other", "has no health checks", 12.0, ""),
