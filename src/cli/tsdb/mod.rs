@@ -236,7 +236,7 @@ mod tests {
         let file = tempfile::NamedTempFile::new().expect("made");
         let args = [std::ffi::OsStr::new("tsdb"), "import".as_ref(), file.path().as_os_str()];
         let matches = command().try_get_matches_from(args).expect("understood");
-        let error = opened(matches.subcommand().expect("import").1).err().expect("a file is no folder");
+        let error = opened(matches.subcommand().expect("import").1).expect_err("a file is no folder");
         assert_eq!(format!("{error:#}").matches("os error").count(), 1, "{error:#}");
     }
 
