@@ -213,7 +213,7 @@ fn a_gpu_that_hangs_at_the_start_costs_the_others_neither_errors_nor_throughput(
 fn errors_are_heard_of_a_gpu_that_was_lost_at_the_start() {
     let driven = Driven::start(&TWO_GPUS.replacen("[gpu]", "[gpu]\nerror 15", 1), &[]);
     driven.until("outrigger_gpu_up", |text| text.ends_with(" 1\n") && text.contains(" 0\n"));
-    driven.program.logged("Critical errors of a GPU cannot be waited for");
+    driven.program.logged_since_start("Critical errors of a GPU cannot be waited for");
     driven.becomes(&format!("xid 0 48\n{TWO_GPUS}"));
     driven.until("outrigger_gpu_xid_errors_total", |text| text.contains("xid=\"48\"} 1\n"));
 }

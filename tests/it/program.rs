@@ -23,6 +23,8 @@ pub(crate) fn outrigger() -> Command {
 /// A running program on a port of the kernel's choice.
 pub(crate) struct Program {
     child: Child,
+    /// What it logged before it listened: collectors are asked once before that.
+    start: Vec<String>,
     log: Receiver<String>,
     port: u16,
 }
@@ -39,21 +41,35 @@ impl Program {
         std::thread::spawn(move || {
             stderr.lines().map_while(Result::ok).try_for_each(|line| lines.send(line))
         });
-        let mut program = Self { child, log, port: 0 };
-        let line = program.logged("msg=\"Listening on\" address=127.0.0.1:");
+        let mut program = Self { child, start: Vec::new(), log, port: 0 };
+        let mut line = program.line("Listening on");
+        while !line.contains("msg=\"Listening on\" address=127.0.0.1:") {
+            let next = program.line("Listening on");
+            program.start.push(std::mem::replace(&mut line, next));
+        }
         let port = line.split_once("address=127.0.0.1:").unwrap().1;
         program.port = port.split(' ').next().unwrap().parse().unwrap();
         program
     }
 
-    /// Waits for a line of the log.
+    fn line(&self, wanted: &str) -> String {
+        self.log.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("not logged: {wanted}"))
+    }
+
+    /// Waits for a line of the log, of those after the start.
     pub(crate) fn logged(&self, part: &str) -> String {
         loop {
-            let line = self.log.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("not logged: {part}"));
+            let line = self.line(part);
             if line.contains(part) {
                 return line;
             }
         }
+    }
+
+    /// Waits for a line of the log that may have come before the program listened.
+    pub(crate) fn logged_since_start(&self, part: &str) -> String {
+        let line = self.start.iter().find(|line| line.contains(part));
+        line.cloned().unwrap_or_else(|| self.logged(part))
     }
 
     pub(crate) fn pid(&self) -> u32 {
