@@ -175,8 +175,15 @@ struct Known {
 struct Asked {
     gpu: u32,
     backend: Arc<dyn GpuBackend>,
-    device: Arc<Mutex<Option<Box<dyn GpuDevice>>>>,
+    device: Arc<Mutex<Option<Opened>>>,
     questions: Arc<Questions>,
+}
+
+/// An open GPU and what it is called, which belongs to each of its answers: the one for which it was opened may come too
+/// late to be heard.
+struct Opened {
+    device: Box<dyn GpuDevice>,
+    identity: Arc<Identity>,
 }
 
 impl PartialEq for Asked {
@@ -186,7 +193,7 @@ impl PartialEq for Asked {
 }
 
 impl Question for Asked {
-    type Answer = Result<(Option<Identity>, Reading), GpuError>;
+    type Answer = Result<(Arc<Identity>, Reading), GpuError>;
     type Group = u32;
 
     fn group(&self) -> u32 {
@@ -194,21 +201,19 @@ impl Question for Asked {
     }
 }
 
-/// The reading; with the identity if the GPU was opened for it. One that fails is opened anew the next time.
+/// The reading. A GPU that fails is opened anew the next time.
 fn ask(asked: &Asked) -> <Asked as Question>::Answer {
     // Only one thread at a time asks a GPU: what is open is not asked again.
-    let mut device = asked.device.lock().unwrap_or_else(PoisonError::into_inner);
-    let (mut open, identity) = match device.take() {
-        Some(open) => (open, None),
+    let mut kept = asked.device.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut opened = match kept.take() {
+        Some(opened) => opened,
         None => {
-            let open = asked.backend.open(asked.gpu)?;
-            let identity = open.identity();
-            (open, Some(identity))
+            let device = asked.backend.open(asked.gpu)?;
+            Opened { identity: Arc::new(device.identity()), device }
         }
     };
-    let reading = open.read(&asked.questions)?;
-    *device = Some(open);
-    Ok((identity, reading))
+    let reading = opened.device.read(&asked.questions)?;
+    Ok((Arc::clone(&kept.insert(opened).identity), reading))
 }
 
 impl Gpu {
@@ -352,9 +357,7 @@ impl Shown<'_> {
         let gpu = known.asked.gpu;
         let answer = answer.unwrap_or_else(|| Err(GpuError::Device("it did not answer in time".to_owned())));
         let answer = answer.map(|(identity, reading)| {
-            if let Some(identity) = identity {
-                known.identity = Arc::new(identity);
-            }
+            known.identity = identity;
             reading
         });
         if let Some(change) = known.health.observe(answer.as_ref().map(|_| ()).map_err(GpuError::to_string)) {

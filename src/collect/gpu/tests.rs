@@ -21,6 +21,8 @@ struct World {
     changed: Condvar,
     /// GPU and number; the last one of a GPU is told first.
     xids: Mutex<Vec<(u32, u64)>>,
+    /// How often each was listened to.
+    listened: Mutex<BTreeMap<u32, u32>>,
     opened: Mutex<BTreeMap<u32, u32>>,
 }
 
@@ -71,6 +73,7 @@ impl GpuBackend for FakeDriver {
     }
 
     fn listen(&self, gpu: u32) -> Result<Box<dyn CriticalErrors>, GpuError> {
+        *self.0.listened.lock().unwrap().entry(gpu).or_default() += 1;
         self.0.answers(gpu)?;
         Ok(Box::new(FakeDevice { world: Arc::clone(&self.0), gpu }))
     }
@@ -376,6 +379,35 @@ fn critical_errors_are_counted_from_their_events() {
     while samples(&mut *collector, &["DCGM_", "outrigger_gpu_xid"]) != want {
         std::thread::yield_now();
     }
+}
+
+#[test]
+fn a_gpu_that_hangs_or_is_lost_costs_the_others_no_errors_and_is_listened_to_again() {
+    let world = world(&[gpu(&[]), gpu(&[]), gpu(&[])]);
+    world.change(|gpus| (gpus[0].lost, gpus[1].hangs) = (true, true));
+    *world.xids.lock().unwrap() = vec![(0, 48), (1, 48), (2, 48)];
+    let fields = "DCGM_FI_DEV_PCIE_TX_THROUGHPUT";
+    let mut collector = collector(&world, &Fixture::new(), &[(FIELDS, fields), (TIMEOUT, "20ms")]);
+    let mut until = |gpus: &[&str]| loop {
+        let text = samples(&mut *collector, &["DCGM_", "outrigger_gpu_xid"]);
+        let with = |family: &str| -> Vec<&str> {
+            let lines = text.lines().filter(|l| l.starts_with(family));
+            lines.map(|l| l.split_once("UUID=\"").unwrap().1.split_once('"').unwrap().0).collect()
+        };
+        let got = [with("outrigger_gpu_xid"), with(fields)];
+        if got == [gpus, gpus] {
+            break;
+        }
+        assert!(got.iter().all(|got| got.len() <= gpus.len()), "{got:?}");
+        std::thread::yield_now();
+    };
+    until(&["GPU-0002"]);
+    world.change(|gpus| (gpus[0].lost, gpus[1].hangs) = (false, false));
+    until(&["GPU-0000", "GPU-0001", "GPU-0002"]);
+    // The hung one was listened to as soon as it answered, the lost one once more.
+    let listened = world.listened.lock().unwrap().clone();
+    assert_eq!((listened[&1], listened[&2]), (1, 1));
+    assert!(listened[&0] > 1);
 }
 
 #[test]
