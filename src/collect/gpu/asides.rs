@@ -7,12 +7,12 @@ use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Beyond the one that works these are left over: of drivers closed a moment ago, or stuck. Tests are many drivers in one
-/// process, some of which are stuck.
-const MOST: usize = if cfg!(test) { 40 } else { 4 };
+/// Beyond the one that works these are left over: of drivers closed a moment ago, or stuck.
+const MOST: usize = 4;
 
-/// How many there are of each kind and GPU.
-static ALIVE: Mutex<BTreeMap<Place, usize>> = Mutex::new(BTreeMap::new());
+/// How many threads there are of each kind and GPU; outlives a reload, as threads that are stuck do.
+#[derive(Clone, Default)]
+pub(super) struct Alive(Arc<Mutex<BTreeMap<Place, usize>>>);
 
 type Place = (&'static str, u32);
 
@@ -25,22 +25,24 @@ pub(super) struct Asides {
     work: Arc<Work>,
     /// By GPU; `None` where there is no thread yet.
     kicks: Vec<Option<SyncSender<()>>>,
+    alive: Alive,
     complained: bool,
 }
 
 /// A thread's part of the bound.
-struct Room(Place);
+struct Room(Alive, Place);
 
 impl Asides {
     /// None runs before [`Self::tend`].
-    pub(super) fn new(name: &'static str, gpus: u32, work: Arc<Work>) -> Self {
-        Self { name, work, kicks: (0..gpus).map(|_| None).collect(), complained: false }
+    pub(super) fn new(name: &'static str, gpus: u32, alive: &Alive, work: Arc<Work>) -> Self {
+        let kicks = (0..gpus).map(|_| None).collect();
+        Self { name, work, kicks, alive: alive.clone(), complained: false }
     }
 
     /// Starts the threads that are not there.
     pub(super) fn tend(&mut self) {
         for (gpu, kick) in (0..).zip(&mut self.kicks).filter(|(_, kick)| kick.is_none()) {
-            match start((self.name, gpu), &self.work) {
+            match start(&self.alive, (self.name, gpu), &self.work) {
                 Ok(started) => *kick = Some(started),
                 Err(why) if !self.complained => {
                     self.complained = true;
@@ -65,8 +67,8 @@ impl Asides {
     }
 }
 
-fn start(place: Place, work: &Arc<Work>) -> Result<SyncSender<()>, String> {
-    let room = Room::take(place).ok_or("earlier ones have not returned from the driver")?;
+fn start(alive: &Alive, place: Place, work: &Arc<Work>) -> Result<SyncSender<()>, String> {
+    let room = alive.room(place).ok_or("earlier ones have not returned from the driver")?;
     let (kick, kicked) = sync_channel(1);
     let work = Arc::clone(work);
     let run = move || {
@@ -79,20 +81,21 @@ fn start(place: Place, work: &Arc<Work>) -> Result<SyncSender<()>, String> {
     Ok(kick)
 }
 
-impl Room {
-    fn take(place: Place) -> Option<Self> {
-        let mut alive = ALIVE.lock().unwrap_or_else(PoisonError::into_inner);
+impl Alive {
+    fn room(&self, place: Place) -> Option<Room> {
+        let mut alive = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let count = alive.entry(place).or_default();
         (*count < MOST).then(|| {
             *count += 1;
-            Self(place)
+            Room(self.clone(), place)
         })
     }
 }
 
 impl Drop for Room {
     fn drop(&mut self) {
-        if let Some(count) = ALIVE.lock().unwrap_or_else(PoisonError::into_inner).get_mut(&self.0) {
+        let Self(alive, place) = self;
+        if let Some(count) = alive.0.lock().unwrap_or_else(PoisonError::into_inner).get_mut(place) {
             *count = count.saturating_sub(1);
         }
     }
@@ -118,8 +121,9 @@ mod tests {
                 for () in kicked {}
             })
         };
+        let alive = Alive::default();
         let mut sessions: Vec<Asides> =
-            (0..MOST + 6).map(|_| Asides::new("gpu-test", 2, Arc::clone(&work))).collect();
+            (0..MOST + 6).map(|_| Asides::new("gpu-test", 2, &alive, Arc::clone(&work))).collect();
         for session in &mut sessions {
             session.tend();
             session.kicks.truncate(1);

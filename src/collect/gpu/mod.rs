@@ -26,7 +26,7 @@ mod xid;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use self::asides::Asides;
+use self::asides::{Alive, Asides};
 use self::backend::{GpuBackend, GpuDevice, GpuError, OpenBackend, Questions};
 use self::fields::Selection;
 use self::reading::Quantity::{ClockReasons, PcieReceived, PcieSent};
@@ -85,12 +85,20 @@ pub(super) static SPEC: Spec = Spec {
     build: |host, options| {
         let (paths, library) = (host.paths.clone(), options.text(LIBRARY).to_owned());
         let open = move || nvml::open(&paths, &library);
-        build(host, options, Box::new(open), LEDGER.get_or_init(Ledger::default).clone())
+        build(host, options, Box::new(open), KEPT.get_or_init(Kept::default).clone())
     },
 };
 
-/// Errors since the program started; a reload must not forget them.
-static LEDGER: OnceLock<Ledger> = OnceLock::new();
+/// What a reload must not forget.
+#[derive(Clone, Default)]
+struct Kept {
+    /// Errors since the program started.
+    ledger: Ledger,
+    /// Threads that may be stuck.
+    alive: Alive,
+}
+
+static KEPT: OnceLock<Kept> = OnceLock::new();
 
 /// Threads that ask GPUs.
 static THREADS: Threads = Threads::named("gpu");
@@ -109,7 +117,7 @@ fn build(
     host: &Host,
     options: &Options,
     open: Box<OpenBackend>,
-    ledger: Ledger,
+    kept: Kept,
 ) -> Result<Box<dyn Collector>, BuildError> {
     let selection = Selection::read(options.text(FIELDS))?;
     let nvidia_smi = options.switch(NVIDIA_SMI);
@@ -134,7 +142,7 @@ fn build(
         driver: None,
         retry: None,
         available: OncePerState::starting_at(None),
-        ledger,
+        kept,
     }))
 }
 
@@ -151,7 +159,7 @@ struct Gpu {
     retry: Option<(Instant, Duration)>,
     /// Whether there is a driver, and why not; told when it changes.
     available: OncePerState<Option<Result<(), String>>>,
-    ledger: Ledger,
+    kept: Kept,
 }
 
 /// A driver that is there.
@@ -265,8 +273,8 @@ impl Gpu {
         Ok(Driver {
             versions: backend.versions(),
             gpus: (0..count).map(known).collect(),
-            pcie: wants_pcie.then(|| PcieSampler::new(Arc::clone(&backend), count)),
-            watchers: xid::watchers(Arc::clone(&backend), count, self.ledger.clone()),
+            pcie: wants_pcie.then(|| PcieSampler::new(Arc::clone(&backend), count, &self.kept.alive)),
+            watchers: xid::watchers(Arc::clone(&backend), count, &self.kept),
             backend,
         })
     }
@@ -307,7 +315,7 @@ impl Collector for Gpu {
             hostname: &self.hostname,
             host: &self.host,
             nvidia_smi: self.nvidia_smi,
-            ledger: &self.ledger,
+            ledger: &self.kept.ledger,
         };
         let (mut room, mut left_out, mut gone) = (write::MOST_PROCESSES, 0, false);
         for (known, answer) in driver.gpus.iter_mut().zip(answers) {

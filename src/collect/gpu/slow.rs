@@ -6,7 +6,7 @@ use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::asides::Asides;
+use super::asides::{Alive, Asides};
 use super::backend::GpuBackend;
 
 /// A value older than this says nothing of now.
@@ -21,7 +21,7 @@ pub(super) struct PcieSampler {
 }
 
 impl PcieSampler {
-    pub(super) fn new(backend: Arc<dyn GpuBackend>, gpus: u32) -> Self {
+    pub(super) fn new(backend: Arc<dyn GpuBackend>, gpus: u32, alive: &Alive) -> Self {
         let table = Table::default();
         let sampled = Arc::clone(&table);
         let sample = move |gpu| {
@@ -33,7 +33,7 @@ impl PcieSampler {
             }
         };
         let work = Arc::new(move |gpu: u32, kicked: &Receiver<()>| kicked.iter().for_each(|()| sample(gpu)));
-        Self { table, threads: Asides::new("gpu-pcie", gpus, work) }
+        Self { table, threads: Asides::new("gpu-pcie", gpus, alive, work) }
     }
 
     /// Has a GPU sampled again, unless that is under way.

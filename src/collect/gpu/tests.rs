@@ -160,7 +160,7 @@ fn collector_on(host: &Host, world: &Arc<World>, options: &[(&str, &str)]) -> Bo
         true => Err(GpuError::NoDriver("no driver".to_owned())),
         false => Ok(Box::new(FakeDriver(Arc::clone(&world))) as Box<dyn GpuBackend>),
     };
-    build(host, &all, Box::new(open), Ledger::default()).unwrap()
+    build(host, &all, Box::new(open), Kept::default()).unwrap()
 }
 
 /// The samples, without those that name starts with none of `prefixes`.

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use super::asides::Asides;
 use super::backend::{GpuBackend, GpuError};
-use super::{FIRST_RETRY, LONGEST_RETRY};
+use super::{FIRST_RETRY, Kept, LONGEST_RETRY};
 use crate::model::OncePerState;
 
 /// Different errors that are counted apart; NVIDIA has numbered fewer than 200, of which a GPU shows a few.
@@ -52,9 +52,10 @@ impl Ledger {
 }
 
 /// Threads that listen to each GPU's errors and count them.
-pub(super) fn watchers(backend: Arc<dyn GpuBackend>, gpus: u32, ledger: Ledger) -> Asides {
+pub(super) fn watchers(backend: Arc<dyn GpuBackend>, gpus: u32, kept: &Kept) -> Asides {
+    let ledger = kept.ledger.clone();
     let work = move |gpu: u32, told: &Receiver<()>| watch(&*backend, gpu, &ledger, told);
-    Asides::new("gpu-xid", gpus, Arc::new(work))
+    Asides::new("gpu-xid", gpus, &kept.alive, Arc::new(work))
 }
 
 /// Listens to one GPU until `told` is disconnected. What fails is tried again, at once when it is told to.
