@@ -63,7 +63,7 @@ fn every_mistake_has_its_place() {
     - {path: /b, period: 1d}
   modules:
     x: {prober: https}
-    y: {prober: http, http: {method: 'a b', valid_status_codes: [2], fail_if_body_matches_regexp: ['('], compression: br}}
+    y: {prober: http, http: {method: 'a b', valid_status_codes: [2], fail_if_body_matches_regexp: ['('], compression: lzw}}
     z: {prober: dns}
     w: {prober: dns, dns: {query_type: Q, dns_over_tls: true}, tcp: {query_respons: []}}
   probes:
@@ -88,7 +88,7 @@ fn every_mistake_has_its_place() {
         "o.yml:14:38: checks.modules.y.http.method: \"a b\" is not a method",
         "o.yml:14:66: checks.modules.y.http.valid_status_codes[0]: expected a whole number from 100 to 999",
         "o.yml:14:100: checks.modules.y.http.fail_if_body_matches_regexp[0]: error parsing regexp: missing closing )",
-        "o.yml:14:119: checks.modules.y.http.compression: \"br\" is not supported; known are identity, gzip and deflate",
+        "o.yml:14:119: checks.modules.y.http.compression: \"lzw\" is not supported; known are br, deflate, gzip and identity",
         "o.yml:15:8: checks.modules.z.dns: a dns module needs dns.query_name",
         "o.yml:16:27: checks.modules.w.dns: the key \"query_name\" is missing",
         "o.yml:16:40: checks.modules.w.dns.query_type: \"Q\" is not a type of records",

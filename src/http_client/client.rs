@@ -67,7 +67,7 @@ impl HttpClient {
     }
 
     fn build(settings: &HttpClientSettings, socket: Option<&Path>) -> Self {
-        let proxies = Proxies::new(&settings.proxy);
+        let proxies = Proxies::new(&settings.proxy, &settings.tls);
         let connector = Connector(Arc::new(Ways {
             socket: socket.map(Path::to_owned),
             tls: Arc::new(Tls::new(settings.tls.clone(), settings.enable_http2)),
@@ -148,7 +148,8 @@ impl HttpClient {
         let head = request.headers_mut();
         head.entry(USER_AGENT).or_insert(HeaderValue::from_static(AGENT));
         if url.scheme_str() == Some("http")
-            && let Some(authorization) = self.0.proxies.of(url).and_then(|proxy| proxy.authorization())
+            && let Some(proxy) = self.0.proxies.of(url).filter(|proxy| !proxy.is_socks())
+            && let Some(authorization) = proxy.authorization()
         {
             head.insert(PROXY_AUTHORIZATION, header(&authorization)?);
         }

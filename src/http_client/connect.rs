@@ -16,7 +16,7 @@ use hyper::header::HeaderName;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::client::legacy::connect::{Connected, Connection};
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream, lookup_host};
 use tokio::sync::Semaphore;
 use tokio_rustls::TlsConnector;
@@ -33,9 +33,6 @@ static LOOKUPS: Semaphore = Semaphore::const_new(4);
 
 /// How long one of several addresses of a host may take.
 const ADDRESS_PATIENCE: Duration = Duration::from_secs(2);
-
-/// Longest answer to `CONNECT`.
-const MOST_PROXY_BYTES: usize = 8 << 10;
 
 /// Makes connections.
 #[derive(Clone, Debug)]
@@ -79,84 +76,51 @@ impl Ways {
         let https = url.scheme_str() == Some("https");
         let host = url.host().unwrap_or_default();
         let port = url.port_u16().unwrap_or(if https { 443 } else { 80 });
-        match (self.proxies.of(url), https) {
-            (None, false) => Ok(Stream::new(dial(host, port).await?)),
-            (None, true) => self.encrypt(dial(host, port).await?, host).await,
-            (Some(proxy), false) => Ok(Stream { through_proxy: true, ..Stream::new(proxy.dial().await?) }),
-            (Some(proxy), true) => {
-                let tunnel = proxy.tunnel(proxy.dial().await?, &self.proxy_headers, host, port).await?;
-                self.encrypt(tunnel, host).await
+        let mut stream = match self.proxies.of(url) {
+            None => dial(host, port).await?,
+            Some(proxy) => {
+                let stream = self.proxies.dial(proxy).await?;
+                if !https && !proxy.is_socks() {
+                    return Ok(Stream { through_proxy: true, ..Stream::new(stream) });
+                }
+                proxy.tunnel(stream, &self.proxy_headers, host, port).await?
             }
+        };
+        let mut http2 = false;
+        if https {
+            (stream, http2) = encrypt(&self.tls, stream, host).await?;
         }
-    }
-
-    async fn encrypt(&self, stream: BoxedIo, host: &str) -> Result<Stream, ConnectError> {
-        let name = self.tls.server_name(host)?;
-        let tls = Arc::clone(&self.tls);
-        // Reads files, now and then.
-        let config = tasks::blocking(move || tls.config()).await;
-        let config = config.map_err(|error| ConnectError::Tls(error.to_string()))??;
-        let handshake = TlsConnector::from(config).connect(name, stream).await;
-        let stream = handshake.map_err(|error| ConnectError::Tls(tls_text(&error)))?;
-        let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-        Ok(Stream { http2, ..Stream::new(Box::new(stream)) })
+        Ok(Stream { http2, ..Stream::new(stream) })
     }
 }
 
-impl ProxyUrl {
-    /// A connection to the proxy itself.
+impl Proxies {
+    /// A connection to a proxy itself.
     ///
     /// # Errors
     /// There is none.
-    pub async fn dial(&self) -> Result<BoxedIo, ConnectError> {
-        let (host, port) = self.address();
-        dial(&host, port).await.map_err(|error| ConnectError::Proxy(error.to_string()))
+    pub async fn dial(&self, proxy: &ProxyUrl) -> Result<BoxedIo, ConnectError> {
+        let (host, port) = proxy.address();
+        let stream = dial(&host, port).await.map_err(|error| ConnectError::Proxy(error.to_string()))?;
+        if !proxy.is_encrypted() {
+            return Ok(stream);
+        }
+        let encrypted = encrypt(&self.tls, stream, &host).await;
+        Ok(encrypted.map_err(|error| ConnectError::Proxy(error.to_string()))?.0)
     }
+}
 
-    /// Asks the proxy to connect to a host; `headers` are `proxy_connect_header`.
-    ///
-    /// # Errors
-    /// It will not, or is none.
-    pub async fn tunnel(
-        &self,
-        mut stream: BoxedIo,
-        headers: &[(HeaderName, Vec<Secret>)],
-        host: &str,
-        port: u16,
-    ) -> Result<BoxedIo, ConnectError> {
-        let mut request = format!("CONNECT {host}:{port} HTTP/1.1\r\nHost: {host}:{port}\r\n");
-        if let Some(authorization) = self.authorization() {
-            request.push_str(&format!("Proxy-Authorization: {authorization}\r\n"));
-        }
-        for (name, values) in headers {
-            for value in values {
-                let value = value.reveal().map_err(|error| ConnectError::Proxy(error.to_string()))?;
-                request.push_str(&format!("{name}: {}\r\n", value.replace(['\r', '\n'], "")));
-            }
-        }
-        request.push_str("\r\n");
-        let failed = |error: io::Error| ConnectError::Proxy(system_text(&error));
-        stream.write_all(request.as_bytes()).await.map_err(failed)?;
-        let mut answer = Vec::new();
-        // A body, which only a refusal has, is not waited for.
-        while memchr::memmem::find(&answer, b"\r\n\r\n").is_none() {
-            if answer.len() > MOST_PROXY_BYTES || stream.read_buf(&mut answer).await.map_err(failed)? == 0 {
-                return Err(ConnectError::Proxy("the proxy's answer is not HTTP".to_owned()));
-            }
-        }
-        let head = String::from_utf8_lossy(&answer);
-        let status = head.lines().next().unwrap_or_default();
-        match status.split_once(' ') {
-            Some((version, rest)) if version.starts_with("HTTP/1.") && rest.starts_with("200") => {
-                match answer.ends_with(b"\r\n\r\n") {
-                    true => Ok(stream),
-                    false => Err(ConnectError::Proxy("the proxy speaks before it is asked".to_owned())),
-                }
-            }
-            Some((_, rest)) => Err(ConnectError::Proxy(rest.to_owned())),
-            None => Err(ConnectError::Proxy("the proxy's answer is not HTTP".to_owned())),
-        }
-    }
+/// The connection encrypted, and whether HTTP/2 is spoken on it.
+async fn encrypt(tls: &Arc<Tls>, stream: BoxedIo, host: &str) -> Result<(BoxedIo, bool), ConnectError> {
+    let name = tls.server_name(host)?;
+    let tls = Arc::clone(tls);
+    // Reads files, now and then.
+    let config = tasks::blocking(move || tls.config()).await;
+    let config = config.map_err(|error| ConnectError::Tls(error.to_string()))??;
+    let handshake = TlsConnector::from(config).connect(name, stream).await;
+    let stream = handshake.map_err(|error| ConnectError::Tls(tls_text(&error)))?;
+    let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+    Ok((Box::new(stream), http2))
 }
 
 /// Connects to the first address that answers.

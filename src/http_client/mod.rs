@@ -22,12 +22,13 @@ pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 mod tls;
+mod tunnel;
 
 pub use client::{HttpClient, Response, split_user};
 pub use connect::{BoxedIo, Io, Stream};
 pub use credentials::{Credentials, basic_authorization};
 pub use error::{ConnectError, HttpError, Problem, shown_url, system_text, tls_text};
-pub use inflate::{inflate, inflate_raw};
+pub use inflate::inflate;
 pub use oauth2::OAuth2;
 pub use proxy::Proxies;
 pub(crate) use proxy::percent_decoded;

@@ -4,30 +4,35 @@
 //! `no_proxy` holds for every host.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hyper::Uri;
 
-use super::settings::{ProxySettings, ProxyUrl};
+use super::settings::{ProxySettings, ProxyUrl, TlsSettings};
+use super::tls::Tls;
 
 /// Who connects in our place, ready to be asked.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Proxies {
     http: Option<ProxyUrl>,
     https: Option<ProxyUrl>,
     /// `None`: no host is excepted, not even this one.
     exceptions: Option<Exceptions>,
+    /// With proxies that are asked over TLS themselves; as in Go, by the settings for those who are asked through them.
+    pub(super) tls: Arc<Tls>,
 }
 
 impl Proxies {
     /// Of settings, and of the environment if they say so.
-    pub fn new(settings: &ProxySettings) -> Self {
-        Self::with(settings, |name| std::env::var(name).ok())
+    pub fn new(settings: &ProxySettings, tls: &TlsSettings) -> Self {
+        Self::with(settings, tls, |name| std::env::var(name).ok())
     }
 
     /// `variable` reads the environment.
-    fn with(settings: &ProxySettings, variable: impl Fn(&str) -> Option<String>) -> Self {
+    fn with(settings: &ProxySettings, tls: &TlsSettings, variable: impl Fn(&str) -> Option<String>) -> Self {
+        let tls = Arc::new(Tls::new(tls.clone(), false));
         if settings.from_environment {
             let either = |name: &str| variable(name).or_else(|| variable(&name.to_lowercase()));
             let url = |name: &str| {
@@ -35,10 +40,10 @@ impl Proxies {
                 text.parse().or_else(|_| format!("http://{text}").parse()).ok()
             };
             let exceptions = Some(Exceptions::new(&either("NO_PROXY").unwrap_or_default()));
-            return Self { http: url("HTTP_PROXY"), https: url("HTTPS_PROXY"), exceptions };
+            return Self { http: url("HTTP_PROXY"), https: url("HTTPS_PROXY"), exceptions, tls };
         }
         let exceptions = (!settings.no_proxy.is_empty()).then(|| Exceptions::new(&settings.no_proxy));
-        Self { http: settings.url.clone(), https: settings.url.clone(), exceptions }
+        Self { http: settings.url.clone(), https: settings.url.clone(), exceptions, tls }
     }
 
     /// The proxy for a URL; `None` for a direct connection.
@@ -59,15 +64,35 @@ impl Proxies {
 impl ProxyUrl {
     /// Host and port to connect to.
     pub(super) fn address(&self) -> (String, u16) {
-        (self.uri().host().unwrap_or_default().to_owned(), self.uri().port_u16().unwrap_or(80))
+        let port = match self.uri().scheme_str() {
+            Some("http") => 80,
+            Some("https") => 443,
+            _ => 1080,
+        };
+        (self.uri().host().unwrap_or_default().to_owned(), self.uri().port_u16().unwrap_or(port))
+    }
+
+    /// Whether it is asked over TLS.
+    pub(super) fn is_encrypted(&self) -> bool {
+        self.uri().scheme_str() == Some("https")
+    }
+
+    /// Whether it knows nothing of HTTP: what goes through it is as without it.
+    pub fn is_socks(&self) -> bool {
+        !matches!(self.uri().scheme_str(), Some("http" | "https"))
+    }
+
+    /// User and password, where the URL has a user.
+    pub(super) fn user(&self) -> Option<(Vec<u8>, Vec<u8>)> {
+        let (user, _) = self.uri().authority()?.as_str().rsplit_once('@')?;
+        let (name, password) = user.split_once(':').unwrap_or((user, ""));
+        Some((percent_decoded(name), percent_decoded(password)))
     }
 
     /// `Proxy-Authorization`, where the URL has a user.
     pub fn authorization(&self) -> Option<String> {
-        let (user, _) = self.uri().authority()?.as_str().rsplit_once('@')?;
-        let user = percent_decoded(user);
-        let user = if user.contains(&b':') { user } else { [user, b":".to_vec()].concat() };
-        Some(format!("Basic {}", STANDARD.encode(user)))
+        let (name, password) = self.user()?;
+        Some(format!("Basic {}", STANDARD.encode([name, password].join(&b':'))))
     }
 }
 
@@ -201,7 +226,7 @@ mod tests {
         let url: Uri = "http://localhost:1/".parse().unwrap();
         let proxy = |settings: &ProxySettings| {
             let variable = |name: &str| (name == "http_proxy").then(|| "p:3128".to_owned());
-            Proxies::with(settings, variable).of(&url).map(ProxyUrl::address)
+            Proxies::with(settings, &TlsSettings::default(), variable).of(&url).map(ProxyUrl::address)
         };
         let mut settings =
             ProxySettings { url: "http://u%40:p%3A@proxy:1".parse().ok(), ..ProxySettings::default() };
@@ -215,8 +240,12 @@ mod tests {
         let settings = ProxySettings { from_environment: true, ..ProxySettings::default() };
         assert_eq!(proxy(&settings), None);
         let elsewhere: Uri = "http://elsewhere/".parse().unwrap();
-        let proxies =
-            Proxies::with(&settings, |name| (name == "HTTP_PROXY").then(|| "http://p:3128".to_owned()));
-        assert_eq!(proxies.of(&elsewhere).map(ProxyUrl::address), Some(("p".to_owned(), 3128)));
+        for (url, port) in
+            [("http://p:3128", 3128), ("http://p", 80), ("https://p", 443), ("socks5://p", 1080)]
+        {
+            let variable = |name: &str| (name == "HTTP_PROXY").then(|| url.to_owned());
+            let proxies = Proxies::with(&settings, &TlsSettings::default(), variable);
+            assert_eq!(proxies.of(&elsewhere).map(ProxyUrl::address), Some(("p".to_owned(), port)));
+        }
     }
 }

@@ -135,9 +135,11 @@ impl FromStr for ProxyUrl {
     fn from_str(text: &str) -> Result<Self, String> {
         let uri: Uri = text.parse().map_err(|error| format!("not a URL: {error}"))?;
         match (uri.scheme_str(), uri.host()) {
-            (Some("http"), Some(host)) if !host.is_empty() => Ok(Self(uri)),
-            (Some("http") | None, _) => Err("expected a URL such as \"http://proxy:3128\"".to_owned()),
-            (Some(scheme), _) => Err(format!("a proxy is asked over http; {scheme:?} is not supported")),
+            (Some("http" | "https" | "socks5" | "socks5h"), Some(host)) if !host.is_empty() => Ok(Self(uri)),
+            (Some(scheme), Some(_)) => Err(format!(
+                "a proxy is asked over http, https, socks5 or socks5h; {scheme:?} is not supported"
+            )),
+            _ => Err("expected a URL such as \"http://proxy:3128\"".to_owned()),
         }
     }
 }
@@ -385,7 +387,7 @@ mod tests {
             ("tls_config: {key: a}\n", "1:19: tls_config.key: exactly one of cert"),
             ("tls_config: {max_version: TLS11}\n", "1:27: tls_config.max_version: TLS before 1.2"),
             ("tls_config: {insecure: true}\n", "1:14: tls_config.insecure: unknown key"),
-            ("proxy_url: socks5://h:1\n", "1:12: proxy_url: a proxy is asked over http"),
+            ("proxy_url: ftp://h:1\n", "1:12: proxy_url: a proxy is asked over http"),
             ("proxy_url: nothing\n", "1:12: proxy_url: expected a URL such as"),
             ("no_proxy: a\n", "1:11: no_proxy: if no_proxy is configured"),
             ("proxy_from_environment: true\nproxy_url: http://p:1\n", "2:12: proxy_url: if proxy_from"),

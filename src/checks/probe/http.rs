@@ -1,21 +1,21 @@
 //! HTTP: a request, redirects, and what is expected of status, headers, body, version and TLS.
 //!
-//! A connection of its own for each request, so that each phase can be timed. Invariant: of a body that nobody looks
-//! at only the length is kept, of one that is looked at [`MOST_KEPT`]; one without end is cut at a bound.
+//! A connection of its own for each request, so that each phase can be timed. Invariant: a body without end is cut at a
+//! bound.
 //!
 //! Source: blackbox_exporter's documentation of `http_probe`; RFC 9110.
 
 use std::path::Path;
 
 use bytes::Bytes;
-use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Incoming};
 use hyper::header::{CONTENT_LENGTH, HeaderMap, HeaderName, LAST_MODIFIED, LOCATION};
 use hyper::{Method, Response, StatusCode, Uri, Version};
 use tokio::time::Instant;
 
-use super::http_request::{Answer, Asker, transport_text};
-use super::module::{Compression, HeaderMatch, HttpModule, Pattern};
+use super::body::{self, Taken, Wanted};
+use super::http_request::{Answer, Asker};
+use super::module::{HeaderMatch, HttpModule, Pattern};
 use super::report::{
     FAILED_REGEX, HTTP_BODY, HTTP_DURATION, HTTP_LENGTH, HTTP_MODIFIED, HTTP_REDIRECTS, HTTP_SSL,
     HTTP_STATUS, HTTP_VERSION, Report,
@@ -23,15 +23,12 @@ use super::report::{
 use super::ssl;
 use crate::checks::net::TlsFacts;
 use crate::config::read_bounded;
-use crate::http_client::{HttpError, inflate, inflate_raw, next_url};
+use crate::http_client::next_url;
 use crate::model::ByteSize;
 use crate::tasks;
 
 /// As many redirects as blackbox_exporter follows.
 const MOST_REDIRECTS: usize = 10;
-
-/// Most of a body that is looked at.
-const MOST_KEPT: usize = 4 << 20;
 
 /// Most of a body that is taken where the module sets no limit.
 const MOST_TAKEN: u64 = 256 << 20;
@@ -91,7 +88,11 @@ async fn body_of(path: &Path) -> Result<Bytes, String> {
 fn describe(response: &Response<Incoming>, tls: Option<&TlsFacts>, report: &mut Report) {
     let headers = response.headers();
     let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
-    let length = text(CONTENT_LENGTH).and_then(|length| length.parse::<f64>().ok());
+    let length = match response.status() {
+        // They have no body, whatever they say.
+        StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED => Some(0.0),
+        _ => text(CONTENT_LENGTH).and_then(|length| length.parse::<f64>().ok()),
+    };
     report.set(HTTP_STATUS, f64::from(response.status().as_u16()));
     report.set(HTTP_LENGTH, length.unwrap_or(-1.0));
     report.set(
@@ -133,24 +134,30 @@ async fn judge(
     let looks = !module.fail_if_body_matches.is_empty() || !module.fail_if_body_not_matches.is_empty();
     let body = match stopped {
         // What is not there is as good as read.
-        Some(_) if body.is_end_stream() => Ok(Vec::new()),
+        Some(_) if body.is_end_stream() => Taken::default(),
         Some(_) if looks && failures.is_empty() => {
             report.set(FAILED_REGEX, 1.0);
-            Err("the body of a redirect that is not followed is not read".to_owned())
+            let why = "the body of a redirect that is not followed is not read";
+            Taken { failure: Some(why.to_owned()), ..Taken::default() }
         }
-        Some(_) => Ok(Vec::new()),
-        None => take_body(module, body, looks, report).await,
+        Some(_) => Taken::default(),
+        None => {
+            let most = module.body_size_limit.unwrap_or(MOST_TAKEN);
+            body::take(body, Wanted { compression: module.compression, looks, most }).await
+        }
     };
     report.phase(HTTP_DURATION, "transfer", at.elapsed());
-    match body {
-        Err(why) => failures.push(why),
-        Ok(body) if failures.is_empty() => {
-            if let Some(why) = body_failure(module, &String::from_utf8_lossy(&body)) {
+    #[expect(clippy::cast_precision_loss, reason = "a length")]
+    report.set(HTTP_BODY, body.length as f64);
+    match body.failure {
+        Some(why) => failures.push(why),
+        None if failures.is_empty() => {
+            if let Some(why) = body_failure(module, &String::from_utf8_lossy(&body.kept)) {
                 report.set(FAILED_REGEX, 1.0);
                 failures.push(why);
             }
         }
-        Ok(_) => {}
+        None => {}
     }
     let version = version_text(head.version);
     if !module.valid_http_versions.is_empty()
@@ -168,54 +175,6 @@ async fn judge(
     }
     failures.extend(stopped);
     Err(failures.join("; "))
-}
-
-/// Reads to the end. What nobody looks at is counted only, and not in the result.
-async fn take_body(
-    module: &HttpModule,
-    mut body: Incoming,
-    looks: bool,
-    report: &mut Report,
-) -> Result<Vec<u8>, String> {
-    let most = module.body_size_limit.unwrap_or(MOST_TAKEN);
-    let (mut taken, mut kept) = (0_u64, Vec::new());
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| transport_text(&error))?;
-        let Some(data) = frame.data_ref() else { continue };
-        taken = taken.saturating_add(data.len() as u64);
-        if taken > most {
-            return Err(too_long(most, report));
-        }
-        if looks || module.compression != Compression::None {
-            let room = MOST_KEPT - kept.len();
-            kept.extend_from_slice(data.get(..data.len().min(room)).unwrap_or_default());
-        }
-    }
-    if module.compression != Compression::None {
-        kept = inflated(module, &kept, report)?;
-        taken = kept.len() as u64;
-    }
-    #[expect(clippy::cast_precision_loss, reason = "a length")]
-    report.set(HTTP_BODY, taken as f64);
-    Ok(kept)
-}
-
-fn inflated(module: &HttpModule, compressed: &[u8], report: &mut Report) -> Result<Vec<u8>, String> {
-    let most = module.body_size_limit.and_then(|limit| usize::try_from(limit).ok());
-    let most = most.unwrap_or(MOST_KEPT).min(MOST_KEPT);
-    let inflate = if module.compression == Compression::Gzip { inflate } else { inflate_raw };
-    let mut into = Vec::new();
-    match inflate(compressed, most + 1, &mut into) {
-        Ok(()) => Ok(into),
-        Err(HttpError::TooLarge) if most < MOST_KEPT => Err(too_long(most as u64, report)),
-        Err(error) => Err(error.to_string()),
-    }
-}
-
-fn too_long(most: u64, report: &mut Report) -> String {
-    #[expect(clippy::cast_precision_loss, reason = "a length")]
-    report.set(HTTP_BODY, most as f64);
-    format!("a body of more than {most} bytes; see body_size_limit")
 }
 
 fn status_failure(module: &HttpModule, status: StatusCode) -> Option<String> {
@@ -273,9 +232,30 @@ const fn version_text(version: Version) -> &'static str {
     }
 }
 
-/// `Sun, 06 Nov 1994 08:49:37 GMT` in seconds since 1970.
+/// Seconds since 1970 of a date in one of HTTP's three forms (RFC 9110, section 5.6.7).
 fn http_date(text: &str) -> Option<f64> {
-    let zoned = jiff::fmt::rfc2822::parse(text).ok()?;
+    let zoned = jiff::fmt::rfc2822::parse(text).map(|zoned| zoned.timestamp());
+    let older = ["%A, %d-%b-%y %H:%M:%S GMT", "%a %b %e %H:%M:%S %Y"];
+    let in_utc = |form: &&str| {
+        let time = jiff::fmt::strtime::parse(form, text).ok()?.to_datetime().ok()?;
+        Some(time.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp())
+    };
+    let at = zoned.ok().or_else(|| older.iter().find_map(in_utc))?;
     #[expect(clippy::cast_precision_loss, reason = "seconds, far below 2^53")]
-    Some(zoned.timestamp().as_second() as f64)
+    Some(at.as_second() as f64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_have_three_forms() {
+        for text in
+            ["Sun, 06 Nov 1994 08:49:37 GMT", "Sunday, 06-Nov-94 08:49:37 GMT", "Sun Nov  6 08:49:37 1994"]
+        {
+            assert_eq!(http_date(text), Some(784_111_777.0), "{text}");
+        }
+        assert_eq!(http_date("yesterday"), None);
+    }
 }

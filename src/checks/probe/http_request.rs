@@ -79,7 +79,7 @@ impl<'m> Asker<'m> {
             is_first: true,
             deadline,
             tls: Arc::new(Tls::new(tls, client.enable_http2)),
-            proxies: Proxies::new(&client.proxy),
+            proxies: Proxies::new(&client.proxy, &client.tls),
             credentials: Credentials::new(client.clone()),
             cookies: Cookies::default(),
         }
@@ -100,26 +100,26 @@ impl<'m> Asker<'m> {
         for phase in ["connect", "tls", "processing", "transfer"] {
             report.phase(HTTP_DURATION, phase, Duration::ZERO);
         }
-        let through_proxy = proxy.filter(|_| !encrypted);
+        let through_proxy = proxy.filter(|proxy| !encrypted && !proxy.is_socks());
         let request = self.request(url, method, body, through_proxy).await?;
         let began = Instant::now();
         let mut stream = match (proxy, address) {
             (None, Some(address)) => net::connect(SocketAddr::new(address, port), None).await?,
-            (Some(proxy), _) => proxy.dial().await.map_err(|error| error.to_string())?,
+            (Some(proxy), _) => self.proxies.dial(proxy).await.map_err(|error| error.to_string())?,
             (None, None) => return Err(format!("no address of {host}")),
         };
         report.phase(HTTP_DURATION, "connect", began.elapsed());
+        if let Some(proxy) = proxy.filter(|_| through_proxy.is_none()) {
+            let host = match address {
+                Some(IpAddr::V6(address)) => format!("[{address}]"),
+                Some(address) => address.to_string(),
+                None => host.to_owned(),
+            };
+            let headers = &self.module.client.proxy.connect_headers;
+            let tunnel = proxy.tunnel(stream, headers, &host, port).await;
+            stream = tunnel.map_err(|error| error.to_string())?;
+        }
         let answer = if encrypted {
-            if let Some(proxy) = proxy {
-                let host = match address {
-                    Some(IpAddr::V6(address)) => format!("[{address}]"),
-                    Some(address) => address.to_string(),
-                    None => host.to_owned(),
-                };
-                let headers = &self.module.client.proxy.connect_headers;
-                let tunnel = proxy.tunnel(stream, headers, &host, port).await;
-                stream = tunnel.map_err(|error| error.to_string())?;
-            }
             let began = Instant::now();
             let verifies = !self.module.client.tls.insecure_skip_verify;
             let encrypted = net::encrypt(stream, &self.tls, verifies, self.server_name(url)).await;

@@ -3,6 +3,7 @@
 //! Invariants: a probe ends at its deadline, whatever the other side does; what it takes from there is bounded; a
 //! failed probe has `probe_success` 0 and a reason in the log, once.
 
+mod body;
 mod dns;
 mod grpc;
 mod http;

@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use hyper::Method;
 use hyper::header::HeaderName;
+use jiff::SignedDuration;
 use regex::Regex;
 
 use super::settings::OWN_LABELS;
 use crate::checks::net::{Family, host_and_port};
-use crate::checks::settings::positive;
 use crate::config::{Secret, Section, Value};
 use crate::http_client::{HttpClientSettings, TlsSettings, read_header_lists};
-use crate::model::{search_regex, valid_label_name};
+use crate::model::{PromDuration, search_regex, valid_label_name};
 use crate::wire::dns;
 
 /// A module.
@@ -91,6 +91,7 @@ pub(super) enum Compression {
     None,
     Gzip,
     Deflate,
+    Brotli,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -206,7 +207,7 @@ impl Module {
         let probers = ["http", "tcp", "dns", "icmp", "grpc"];
         let choices = probers.map(|name| (name, name));
         let prober = section.take_choice("prober", &choices);
-        let timeout = positive(section, "timeout");
+        let timeout = section.take("timeout").and_then(|value| go_duration(&value));
         // Sections of other probers are read as well: they may be wrong.
         let mut found = None;
         for name in probers {
@@ -248,6 +249,16 @@ impl Module {
             Prober::Icmp(_) => Ok(()),
         }
     }
+}
+
+/// A duration as Go's `time.ParseDuration` takes it too: `1.5s`. Zero is none.
+fn go_duration(value: &Value<'_>) -> Option<Duration> {
+    let duration = value.parse_with("a duration such as 5s or 500ms", |text| {
+        let ours = text.parse::<PromDuration>().map(PromDuration::get);
+        let gos = || Duration::try_from(text.parse::<SignedDuration>().ok()?).ok();
+        ours.or_else(|error| gos().ok_or_else(|| error.to_string()))
+    });
+    duration.filter(|duration| !duration.is_zero())
 }
 
 /// A prober whose section is missing: all of it has defaults, but for what must be told.
@@ -328,7 +339,8 @@ impl Compression {
                 "" | "identity" => Ok(Self::None),
                 "gzip" => Ok(Self::Gzip),
                 "deflate" => Ok(Self::Deflate),
-                _ => Err(format!("{text:?} is not supported; known are identity, gzip and deflate")),
+                "br" => Ok(Self::Brotli),
+                _ => Err(format!("{text:?} is not supported; known are br, deflate, gzip and identity")),
             })
         };
         section.take("compression").and_then(read).unwrap_or(Self::None)

@@ -107,7 +107,10 @@ impl ProbeSettings {
             );
         }
         let interval = positive(section, "interval").unwrap_or(Duration::from_secs(60));
-        let timeout = positive(section, "timeout");
+        let timeout = section.take_duration("timeout");
+        if timeout.is_some_and(|timeout| timeout.is_zero()) {
+            section.error("timeout", "expected more than 0s");
+        }
         if let Some(timeout) = timeout.filter(|timeout| *timeout > interval) {
             section.error("timeout", format!("{timeout:?} is longer than the interval, {interval:?}"));
         }

@@ -235,8 +235,10 @@ fn modules_of_blackbox_exporter() {
         ),
         ("http: {compression: ''}", ""),
         ("http: {body: a, body_file: b}", "4:32: modules.m.http.body_file: setting body and body_file both"),
-        ("http: {compression: br}", "4:25: modules.m.http.compression: \"br\" is not supported"),
-        ("http: {proxy_url: 'socks5://p:1'}", "4:23: modules.m.http.proxy_url: a proxy is asked over http"),
+        ("http: {compression: br}", ""),
+        ("http: {compression: lzw}", "4:25: modules.m.http.compression: \"lzw\" is not supported"),
+        ("http: {proxy_url: 'socks5://p:1'}", ""),
+        ("http: {proxy_url: 'ftp://p:1'}", "4:23: modules.m.http.proxy_url: a proxy is asked over http"),
         ("http: {no_proxy: a}", "4:22: modules.m.http.no_proxy: if no_proxy is configured"),
         ("http: {oauth2: {token_url: 'http://h/'}}", "4:20: modules.m.http.oauth2: oauth2 client_id must be"),
         (
