@@ -1,7 +1,8 @@
 //! Backups: of each job the newest file, how old and how large it is, and how that compares with those before.
 //!
-//! The newest file that is no longer being written counts: one changed within `settle` is not looked at. Invariant:
-//! directories are listed, files looked at, none is opened.
+//! The newest file that is no longer being written counts: one changed within `settle` is not looked at. One dated in the
+//! future never grows old, and would be the newest for ever: it is an error. Invariant: directories are listed, files
+//! looked at, none is opened.
 
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt as _;
@@ -12,10 +13,13 @@ use super::paths::{self, SearchError};
 use super::sample::{Family, Sample, Samples};
 use super::settings::{check_name, positive, read_named};
 use crate::config::Section;
-use crate::model::{ColdSort, Timestamp};
+use crate::model::{ColdSort, PromDuration, Timestamp};
 
 /// Backups before the newest whose sizes it is compared with.
 const COMPARED: usize = 30;
+
+/// How far clocks of file servers may be ahead; with a longer `settle`, as far as that.
+const SKEW: Duration = Duration::from_secs(60);
 
 /// A job whose backups are watched.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -114,7 +118,10 @@ pub(super) static FAMILIES: &[Family] = &[
     Family::gauge(UNFINISHED, "Backups that are still being written."),
     Family::gauge(RESTORE, "When a restore was last tried and went well, in seconds since 1970."),
     Family::gauge(RESTORE_PERIOD, "A restore is due once in this time; absent where none is asked for."),
-    Family::gauge(READABLE, "Whether the place of the backups could be read."),
+    Family::gauge(
+        READABLE,
+        "Whether the place of the backups could be read, and none is dated in the future.",
+    ),
 ];
 
 /// A file as it was found, whatever name it was found under.
@@ -134,13 +141,56 @@ pub(super) fn look(settings: &BackupSettings, now: Timestamp) -> (Vec<Sample>, R
         samples.add(RESTORE_PERIOD, period.as_secs_f64());
     }
     let restored = settings.restore_path.as_deref().map_or(Ok(None), metadata);
-    if let Ok(Some(restored)) = &restored {
+    let mut ahead = Ahead::of(settings, now);
+    let mut restored_ahead = ahead.clone();
+    if let (Ok(Some(restored)), Some(path)) = (&restored, &settings.restore_path)
+        && !restored_ahead.takes(path, modified_millis(restored))
+    {
         samples.add(RESTORE, seconds(modified_millis(restored)));
     }
-    let listed = list(settings);
-    samples.add(READABLE, f64::from(u8::from(listed.is_ok())));
-    let listed = listed.map(|files| write(settings, files, now, &mut samples));
-    (samples.finish(), listed.and(restored.map(|_| ())).map_err(|error| error.to_string()))
+    let listed = list(settings, &mut ahead).map_err(|error| error.to_string());
+    let readable = listed.as_ref().map_err(String::clone).and_then(|_| ahead.result());
+    samples.add(READABLE, f64::from(u8::from(readable.is_ok())));
+    if let Ok(files) = listed {
+        write(settings, files, now, &mut samples);
+    }
+    let restored = restored.map_err(|error| error.to_string()).and_then(|_| restored_ahead.result());
+    (samples.finish(), readable.and(restored))
+}
+
+/// Finds files dated in the future.
+#[derive(Clone)]
+struct Ahead {
+    now_millis: i64,
+    /// So far ahead may be the clock that dated the file.
+    skew_millis: i64,
+    /// The one dated last, and its date.
+    last: Option<(PathBuf, i64)>,
+}
+
+impl Ahead {
+    fn of(settings: &BackupSettings, now: Timestamp) -> Self {
+        Self { now_millis: now.as_millis(), skew_millis: whole_millis(settings.settle.max(SKEW)), last: None }
+    }
+
+    /// Whether a file is one of them.
+    fn takes(&mut self, path: &Path, modified_millis: i64) -> bool {
+        let is_ahead = modified_millis.saturating_sub(self.now_millis) > self.skew_millis;
+        if is_ahead && self.last.as_ref().is_none_or(|(_, last)| *last < modified_millis) {
+            self.last = Some((path.to_owned(), modified_millis));
+        }
+        is_ahead
+    }
+
+    fn result(&self) -> Result<(), String> {
+        let Some((path, modified_millis)) = &self.last else { return Ok(()) };
+        let ahead = modified_millis.saturating_sub(self.now_millis) / 1000;
+        let ahead = PromDuration::new(Duration::from_secs(ahead.unsigned_abs()));
+        let path = path.display();
+        Err(format!(
+            "{path} is dated {ahead} in the future and does not count; touch or remove it, or set the clock"
+        ))
+    }
 }
 
 /// Of a job that could not be looked at in time: what is known without looking.
@@ -161,8 +211,8 @@ pub(super) fn still_known(new: Vec<Sample>, before: &[Sample]) -> Vec<Sample> {
     new.into_iter().chain(missing).collect()
 }
 
-/// The files, newest first, each once: a link to the newest is not one before it.
-fn list(settings: &BackupSettings) -> Result<Vec<Found>, SearchError> {
+/// The files, newest first, each once: a link to the newest is not one before it. Those dated in the future are left out.
+fn list(settings: &BackupSettings, ahead: &mut Ahead) -> Result<Vec<Found>, SearchError> {
     let exclude: Vec<glob::Pattern> =
         settings.exclude.iter().filter_map(|p| glob::Pattern::new(p).ok()).collect();
     let is_pattern = paths::has_wildcard(&settings.path);
@@ -173,7 +223,10 @@ fn list(settings: &BackupSettings) -> Result<Vec<Found>, SearchError> {
             return;
         }
         match metadata(&path) {
-            Ok(metadata) => files.extend(metadata.filter(Metadata::is_file).map(|file| Found::of(&file))),
+            Ok(metadata) => {
+                let file = metadata.filter(Metadata::is_file).map(|file| Found::of(&file));
+                files.extend(file.filter(|file| !ahead.takes(&path, file.modified_millis)));
+            }
             Err(error) if is_pattern && error.is_no_folder() => {}
             Err(error) => unreadable = Some(error),
         }
@@ -209,10 +262,10 @@ impl Found {
 
 #[expect(clippy::cast_precision_loss, reason = "sizes and counts; Prometheus loses the same bits")]
 fn write(settings: &BackupSettings, files: Vec<Found>, now: Timestamp, samples: &mut Samples) {
-    let settle = i64::try_from(settings.settle.as_millis()).unwrap_or(i64::MAX);
-    // A time ahead of the clock tells nothing; such a file counts as finished.
+    let settle = whole_millis(settings.settle);
+    // Also one a little ahead of the clock, as file servers date them: it has just changed.
     let is_unfinished =
-        |file: &Found| (0..settle).contains(&now.as_millis().saturating_sub(file.modified_millis));
+        |file: &Found| settle > 0 && now.as_millis().saturating_sub(file.modified_millis) < settle;
     let all = files.len();
     let finished: Vec<Found> = files.into_iter().filter(|file| !is_unfinished(file)).collect();
     samples.add(FILES, finished.len() as f64);
@@ -245,11 +298,14 @@ fn write(settings: &BackupSettings, files: Vec<Found>, now: Timestamp, samples: 
 }
 
 fn unix_millis(time: SystemTime) -> i64 {
-    let millis = |duration: Duration| i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
     match time.duration_since(UNIX_EPOCH) {
-        Ok(since) => millis(since),
-        Err(before) => -millis(before.duration()),
+        Ok(since) => whole_millis(since),
+        Err(before) => -whole_millis(before.duration()),
     }
+}
+
+fn whole_millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
 fn seconds(millis: i64) -> f64 {
@@ -338,17 +394,60 @@ mod tests {
         let none =
             ["files 0", "files_size_bytes 0", "period_seconds 86400", "readable 1", "unfinished_files 0"];
         assert_eq!(shown(&settings, 0), none);
-        // Of the future: its age is none.
-        dir.file("1.dump", 0, -500);
+        dir.file("1.dump", 0, 500);
         let one = shown(&settings, 0);
         assert!(
-            one.contains(&"age_seconds 0".to_owned()) && one.contains(&"size_bytes 0".to_owned()),
+            one.contains(&"age_seconds 500".to_owned()) && one.contains(&"size_bytes 0".to_owned()),
             "{one:?}"
         );
         assert!(!one.iter().any(|line| line.contains("usual") || line.contains("previous")), "{one:?}");
         let settings = BackupSettings { path: dir.0.path().join("none/*.dump"), ..settings };
         assert_eq!(shown(&settings, 0), ["period_seconds 86400", "readable 0"]);
         assert!(look(&settings, Timestamp::default()).1.unwrap_err().contains("cannot list"));
+    }
+
+    #[test]
+    fn what_is_dated_in_the_future_is_neither_fresh_nor_finished() {
+        let (hour, settle_of) = (3_600, Duration::from_secs);
+        for (settle, ahead, finished, unfinished, readable) in [
+            (60, -60, 2, 0, 1),
+            (60, -59, 1, 1, 1),
+            (60, 20, 1, 1, 1),
+            (60, 60, 1, 1, 1),
+            (60, 61, 1, 0, 0),
+            (60, 730 * 24 * hour, 1, 0, 0),
+            (2 * 3_600, hour, 1, 1, 1),
+            (5, 20, 1, 1, 1),
+            (0, 1, 2, 0, 1),
+            (0, 61, 1, 0, 0),
+        ] {
+            let dir = Dir(tempfile::tempdir().unwrap());
+            dir.file("old.dump", 10, 30 * 24 * hour).file("bad.dump", 10, -ahead).file("restored", 0, -ahead);
+            let settings = BackupSettings { settle: settle_of(settle), ..dir.settings("*.dump") };
+            let (case, lines) = (format!("settle {settle}, {ahead} ahead"), shown(&settings, 0));
+            for (name, want) in
+                [("files", finished), ("unfinished_files", unfinished), ("readable", readable)]
+            {
+                assert!(lines.contains(&format!("{name} {want}")), "{case}: {lines:?}");
+            }
+            let overdue = lines.contains(&"age_seconds 2592000".to_owned());
+            assert_eq!(overdue, finished == 1, "{case}: {lines:?}");
+            assert_eq!(
+                lines.iter().any(|line| line.starts_with("restore_test_timestamp")),
+                readable == 1,
+                "{case}"
+            );
+        }
+        let dir = Dir(tempfile::tempdir().unwrap());
+        dir.file("a.dump", 1, -3_600)
+            .file("b.dump", 1, -7_261)
+            .file("c.dump", 1, -120)
+            .file("restored", 0, -90);
+        let result = |settings: &BackupSettings| look(settings, Timestamp::from_millis(NOW * 1000)).1;
+        let why = result(&dir.settings("*.dump")).unwrap_err();
+        let named = format!("{} is dated 2h1m1s in the future", dir.0.path().join("b.dump").display());
+        assert!(why.starts_with(&named), "{why}");
+        assert!(result(&dir.settings("none")).unwrap_err().contains("restored is dated 1m30s in the future"));
     }
 
     #[test]

@@ -145,6 +145,8 @@ fn defaults_and_files_of_modules() {
 async fn checks_run_and_a_reload_keeps_what_is_known() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("1.dump"), "backup").unwrap();
+    let written = std::time::UNIX_EPOCH + Duration::from_secs(1_749_999_000);
+    std::fs::File::open(dir.path().join("1.dump")).unwrap().set_modified(written).unwrap();
     let path = dir.path().display();
     let settings = |extra: &str| {
         read(&format!("checks:\n  backups:\n    - {{name: db, path: {path}/*.dump, period: 1d, settle: 0s, interval: 1h{extra}}}\n  certificates:\n    - {{name: none, files: [{path}/none.pem]}}\n")).unwrap()

@@ -313,7 +313,8 @@ Which TLS is spoken is said under [Scraping](#scraping).
   many links lead to it. Where one cannot be looked at, all count as unreadable; `lost+found` is left out.
 - `exclude` ([]): patterns of names that do not, such as `*.tmp`.
 - `period`: a finished backup is due once in this time.
-- `settle` (1m): a file changed less than this ago is still being written, and does not count yet.
+- `settle` (1m): a file changed less than this ago is still being written, and does not count yet. One dated more than this,
+  or a minute, in the future never counts: it is named in the log, and `outrigger_backup_readable` is 0.
 - `restore_test`: `period`, in which a restore is due, and `path`, a file that is touched when one went well.
 - `interval` (1m), `timeout` (30s).
 
