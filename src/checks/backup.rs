@@ -102,7 +102,7 @@ const READABLE: &str = "outrigger_backup_readable";
 pub(super) static FAMILIES: &[Family] = &[
     Family::gauge(
         LAST,
-        "When the newest finished backup was written, in seconds since 1970; absent where there is none.",
+        "When the newest finished backup was written, in seconds since 1970, also if it is gone since; absent where none was seen.",
     ),
     Family::gauge(AGE, "How long ago that was."),
     Family::gauge(PERIOD, "A finished backup is due once in this time."),
@@ -204,10 +204,12 @@ pub(super) fn unreadable(settings: &BackupSettings) -> Vec<Sample> {
     samples.finish()
 }
 
-/// What is known anew, and of what is not, what was known before.
-pub(super) fn still_known(new: Vec<Sample>, before: &[Sample]) -> Vec<Sample> {
+/// What is known anew, and of what could not be looked at, what was known before. When a backup last finished stays true
+/// while that one is overwritten, and when it is gone.
+pub(super) fn still_known(new: Vec<Sample>, before: &[Sample], looked: bool) -> Vec<Sample> {
+    let stays = |old: &&Sample| !looked || [LAST, AGE].contains(&old.family);
     let missing = before.iter().filter(|old| new.iter().all(|sample| sample.family != old.family));
-    let missing: Vec<Sample> = missing.cloned().collect();
+    let missing: Vec<Sample> = missing.filter(stays).cloned().collect();
     new.into_iter().chain(missing).collect()
 }
 

@@ -290,11 +290,7 @@ impl Run {
         let looked = self.on_thread(inner, settings.timeout, move || backup::look(&owned, clock())).await;
         let (samples, result) = looked.unwrap_or_else(|why| (backup::unreadable(settings), Err(why)));
         let mut known = lock(&self.known);
-        known.samples = match &result {
-            Ok(()) => samples.into(),
-            // The last backup that was seen grows older also while its place cannot be read.
-            Err(_) => backup::still_known(samples, &known.samples).into(),
-        };
+        known.samples = backup::still_known(samples, &known.samples, result.is_ok()).into();
         result
     }
 

@@ -177,6 +177,43 @@ async fn checks_run_and_a_reload_keeps_what_is_known() {
     assert!(samples(&checks, Kind::Backup).is_empty() && samples(&checks, Kind::Certificate).is_empty());
 }
 
+/// Whoever clears the folder, or writes the same file again, has not made a backup.
+#[tokio::test]
+async fn the_last_backup_grows_older_when_it_is_gone() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("1.dump");
+    std::fs::write(&file, "backup").unwrap();
+    let dated = |seconds: u64| {
+        let time = std::time::UNIX_EPOCH + Duration::from_secs(seconds);
+        std::fs::File::open(&file).unwrap().set_modified(time).unwrap();
+    };
+    dated(1_749_000_000);
+    let checks = Checks::new(now);
+    let (mut runs, steps) = (0.0, ["written", "overwritten", "gone"]);
+    for (timeout, step) in (5..).zip(steps) {
+        match step {
+            "overwritten" => dated(1_749_999_990),
+            "gone" => std::fs::remove_file(&file).unwrap(),
+            _ => {}
+        }
+        let path = dir.path().display();
+        let entry =
+            format!("{{name: db, path: {path}/*.dump, period: 1d, interval: 1h, timeout: {timeout}s}}");
+        checks.apply(&read(&format!("checks: {{backups: [{entry}]}}")).unwrap());
+        runs += 1.0;
+        while samples(&checks, Kind::Backup)["outrigger_check_runs_total{kind=backup}"] < runs {
+            tokio::task::spawn_blocking(std::thread::yield_now).await.unwrap();
+        }
+        let of = |family: &str| {
+            samples(&checks, Kind::Backup).get(&format!("outrigger_backup_{family}{{backup=db}}")).copied()
+        };
+        assert_eq!(of("last_success_timestamp_seconds"), Some(1_749_000_000.0), "{step}");
+        assert_eq!((of("age_seconds"), of("readable")), (Some(1_000_000.0), Some(1.0)), "{step}");
+        assert_eq!(of("unfinished_files"), Some(f64::from(u8::from(step == "overwritten"))), "{step}");
+        assert_eq!(of("size_bytes").is_some(), step == "written", "{step}");
+    }
+}
+
 #[test]
 fn braces_are_refused_where_they_stand() {
     let text = "checks:

@@ -36,7 +36,7 @@ PROBES = Board(
         graph("Sources that cannot be read", "Not 0: what is there cannot be watched.", [("sum by (source_name) (increase(x509_source_errors_total[15m]))", "errors {{source_name}}"), ("1 - x509_source_up", "down {{source_name}}"), ("x509_cert_error", "no certificate {{filepath}}")], "short", alerts=["CertificateSourceUnreadable"], low=0, width=24),
     ]),
     ("Backups", [
-        bars("Age over period", "1: due. Above 1.5 it is overdue: see why the job did not run.", [("sort_desc((time() - outrigger_backup_last_success_timestamp_seconds) / outrigger_backup_period_seconds)", "{{backup}}")], "short", Limit("BackupNotFinished"), alerts=["BackupNeverSeen", "SloBackupFreshnessBurn"], low=0, width=8),
+        bars("Age over period", "1: due. Above 1.5 it is overdue: see why the job did not run.", [("sort_desc((time() - outrigger_backup_last_success_timestamp_seconds) / outrigger_backup_period_seconds)", "{{backup}}")], "short", Limit("BackupNotFinished"), alerts=["BackupNeverSeen", "BackupUnreadable", "SloBackupFreshnessBurn"], low=0, width=8),
         graph("Size", "Of the newest backup, and the usual. Half of the usual: something is missing in it.", [("outrigger_backup_size_bytes", "{{backup}}"), ("outrigger_backup_usual_size_bytes", "usual {{backup}}")], "bytes", alerts=["BackupEmpty", "BackupShrunk"], low=0, width=8),
         rows("Days since a restore was tried", "A backup that was never restored is a hope.", "sort_desc((time() - outrigger_backup_restore_test_timestamp_seconds) / 86400)", "d", alerts=["BackupRestoreTestOverdue"], hide=["__name__", "job", "instance"], rename={"Value": "Days"}, width=8),
     ]),
