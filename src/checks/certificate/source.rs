@@ -2,14 +2,12 @@
 //!
 //! Invariant: opening never waits (a FIFO is refused); files, certificates and bytes are bounded.
 //!
-//! Source: RFC 7468; Kubernetes' documentation of kubeconfig files.
+//! Source: RFC 7468; labels as OpenSSL reads them; Kubernetes' documentation of kubeconfig files.
 
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject as _;
 
 use super::der::{self, Certificate};
 use super::{Found, Place};
@@ -23,6 +21,9 @@ const LARGEST_FILE: ByteSize = ByteSize::new(4 << 20);
 /// Most files of one source, and most certificates.
 pub(super) const MOST_FILES: usize = 1_000;
 pub(super) const MOST_CERTIFICATES: usize = 2_000;
+
+/// What stands in PEM under these is a certificate; in a trusted one, what it is trusted for follows it.
+const LABELS: [&[u8]; 3] = [b"CERTIFICATE", b"X509 CERTIFICATE", b"TRUSTED CERTIFICATE"];
 
 /// A kubeconfig: a few certificates in base64.
 const KUBECONFIG: Limits = Limits {
@@ -80,40 +81,79 @@ fn is_candidate(path: &Path) -> bool {
 }
 
 pub(super) fn pem_file(path: PathBuf) -> Found {
-    let certificates = read_pem_file(&path);
-    at(Place::File(path, None), certificates)
+    let bytes = read_file(&path);
+    at(Place::File(path, None), bytes)
 }
 
-fn at(place: Place, certificates: Result<Vec<Certificate>, String>) -> Found {
-    let (certificates, problem) = match certificates {
-        Ok(certificates) => (certificates, None),
+fn at(place: Place, pem: Result<Vec<u8>, String>) -> Found {
+    let (certificates, problem) = match pem {
+        Ok(bytes) => read_pem(&bytes),
         Err(why) => (Vec::new(), Some(why)),
     };
     Found { place, certificates, problem }
 }
 
-fn read_pem_file(path: &Path) -> Result<Vec<Certificate>, String> {
-    let bytes = read_bounded(path, LARGEST_FILE).map_err(|error| error.to_string())?;
-    read_pem(&bytes)
+fn read_file(path: &Path) -> Result<Vec<u8>, String> {
+    read_bounded(path, LARGEST_FILE).map_err(|error| error.to_string())
 }
 
-/// All certificates of a text; other sections, such as a key beside them, are passed over.
-pub(super) fn read_pem(bytes: &[u8]) -> Result<Vec<Certificate>, String> {
-    let mut certificates = Vec::new();
-    for der in CertificateDer::pem_slice_iter(bytes) {
-        let der = der.map_err(|error| format!("not PEM: {error}"))?;
-        let certificate = der::read(&der).ok_or("a section that is no certificate of X.509")?;
-        if certificates.len() >= MOST_CERTIFICATES {
-            return Err(format!("more than {MOST_CERTIFICATES} certificates"));
-        }
-        if !certificates.contains(&certificate) {
-            certificates.push(certificate);
+/// A certificate of which the end was not reached yet.
+struct Open<'a> {
+    /// Of its first line.
+    number: usize,
+    label: &'a [u8],
+    base64: Vec<u8>,
+}
+
+impl Open<'_> {
+    fn read(self) -> Result<Certificate, String> {
+        let at = |what| format!("line {}: {what}", self.number);
+        let der = STANDARD.decode(&self.base64).map_err(|_| at("a certificate that is not base64"))?;
+        der::read(&der).ok_or_else(|| at("a section that is no certificate of X.509"))
+    }
+
+    fn without_end(self) -> String {
+        format!("line {}: a certificate without its END line", self.number)
+    }
+}
+
+/// All certificates of a text, and the first thing among them that is none. What stands in other sections, such as a key
+/// with its headers, is passed over as lines.
+pub(super) fn read_pem(bytes: &[u8]) -> (Vec<Certificate>, Option<String>) {
+    let (mut certificates, mut problem) = (Vec::new(), None);
+    let mut open: Option<Open<'_>> = None;
+    let numbered = (1..).zip(bytes.split(|byte| *byte == b'\n'));
+    let lines = numbered.flat_map(|(number, line)| {
+        line.split(|byte| *byte == b'\r').map(move |line| (number, line.trim_ascii_end()))
+    });
+    for (number, line) in lines {
+        if let Some(label) = marker(line, b"BEGIN ") {
+            problem = problem.or(open.take().map(Open::without_end));
+            let base64 = Vec::new();
+            open = LABELS.contains(&label).then_some(Open { number, label, base64 });
+        } else if let Some(section) = open.take_if(|open| marker(line, b"END ") == Some(open.label)) {
+            match section.read() {
+                Ok(certificate) if certificates.contains(&certificate) => {}
+                Ok(_) if certificates.len() >= MOST_CERTIFICATES => {
+                    return (certificates, Some(format!("more than {MOST_CERTIFICATES} certificates")));
+                }
+                Ok(certificate) => certificates.push(certificate),
+                Err(why) => problem = problem.or(Some(why)),
+            }
+        } else if let Some(section) = &mut open {
+            section.base64.extend(line.iter().filter(|byte| !byte.is_ascii_whitespace()));
         }
     }
+    problem = problem.or(open.map(Open::without_end));
     if certificates.is_empty() {
-        return Err("no certificate in it".to_owned());
+        problem = problem.or_else(|| Some("no certificate in it".to_owned()));
     }
-    Ok(certificates)
+    (certificates, problem)
+}
+
+/// The label in a line that begins or ends a section.
+fn marker<'a>(line: &'a [u8], kind: &[u8]) -> Option<&'a [u8]> {
+    line.strip_prefix(b"-----")?.strip_prefix(kind)?.strip_suffix(b"-----")
 }
 
 /// The certificates of clusters and users of a kubeconfig.
@@ -162,14 +202,13 @@ fn found(named: Named, kubeconfig: &Path) -> Found {
     let embedded = Some(named.embedded);
     match named.held {
         Held::File(file) => {
-            let certificates = read_pem_file(&file);
-            at(Place::File(file, embedded), certificates)
+            let bytes = read_file(&file);
+            at(Place::File(file, embedded), bytes)
         }
         Held::Data(text) => {
             let compact: String = text.split_ascii_whitespace().collect();
             let bytes = STANDARD.decode(compact).map_err(|_| "not base64".to_owned());
-            let certificates = bytes.and_then(|bytes| read_pem(&bytes));
-            at(Place::File(kubeconfig.to_owned(), embedded), certificates)
+            at(Place::File(kubeconfig.to_owned(), embedded), bytes)
         }
     }
 }

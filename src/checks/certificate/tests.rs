@@ -129,6 +129,56 @@ fn kubeconfigs_and_what_they_name() {
 }
 
 #[test]
+fn sections_that_are_no_certificates_hide_none() {
+    let certificate =
+        |serial| named("leaf", serial, 2026).self_signed(&KeyPair::generate().unwrap()).unwrap();
+    let (one, two) = (certificate(1), certificate(2));
+    let first = pem("CERTIFICATE", one.der());
+    let of = |label: &str| pem(label, two.der());
+    let key = "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-256-CBC,00FF\n\nAAAA\nA=A\n-----END RSA PRIVATE KEY-----\n";
+    let trusted = pem("TRUSTED CERTIFICATE", &[two.der().as_ref(), &[0x30, 0x00]].concat());
+    let shut = |text: &str| text.replace("-----END CERTIFICATE-----", "");
+    for (text, count, want) in [
+        (format!("{key}{first}{key}"), 1, None),
+        (format!("{first}Bag Attributes: <Empty Attributes>\n{}", of("X509 CERTIFICATE")), 2, None),
+        (format!("{first}{trusted}"), 2, None),
+        (format!("{first}{first}"), 1, None),
+        (first.replace('\n', "\r\n"), 1, None),
+        (first.replace('\n', "\r"), 1, None),
+        (first.replace('\n', " \n\n "), 0, Some("line 1: a certificate without its END line")),
+        (
+            format!(
+                "{key}{first}-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n{}",
+                of("CERTIFICATE")
+            ),
+            2,
+            Some("not base64"),
+        ),
+        (
+            format!("\n{}{}", shut(&first), of("CERTIFICATE")),
+            1,
+            Some("line 2: a certificate without its END line"),
+        ),
+        (shut(&first), 0, Some("line 1: a certificate without its END line")),
+        (
+            format!("{}{first}", pem("CERTIFICATE", b"\x30\x00")),
+            1,
+            Some("line 1: a section that is no certificate"),
+        ),
+        (of("CERTIFICATE REQUEST"), 0, Some("no certificate in it")),
+    ] {
+        let (certificates, problem) = source::read_pem(text.as_bytes());
+        assert_eq!(certificates.len(), count, "{text}");
+        match want {
+            None => assert_eq!(problem, None, "{text}"),
+            Some(part) => {
+                assert!(problem.as_ref().is_some_and(|why| why.contains(part)), "{problem:?}: {text}")
+            }
+        }
+    }
+}
+
+#[test]
 fn odd_files_are_errors_at_once() {
     let dir = tempfile::tempdir().unwrap();
     let fifo = dir.path().join("fifo.pem");
