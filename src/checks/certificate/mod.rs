@@ -130,11 +130,6 @@ pub(super) fn read_files(settings: &CertificateSettings) -> Vec<Found> {
     all.extend(files.into_iter().map(source::pem_file).chain(failed));
     let (kubeconfigs, failed) = source::files(&settings.kubeconfigs);
     all.extend(kubeconfigs.into_iter().flat_map(source::kubeconfig).chain(failed));
-    if all.is_empty()
-        && let Some(first) = settings.files.first().or(settings.kubeconfigs.first())
-    {
-        all.push(Found::nothing(first.clone(), "no file fits".to_owned()));
-    }
     all
 }
 

@@ -44,7 +44,8 @@ pub(in crate::checks) struct Embedded {
     pub(super) key: String,
 }
 
-/// The files that patterns name, each once, and the patterns that could not be searched to their end.
+/// The files that patterns name, each once, and the patterns that nothing fits or that could not be
+/// searched to their end.
 pub(super) fn files(patterns: &[PathBuf]) -> (Vec<PathBuf>, Vec<Found>) {
     let (mut files, mut failed) = (Vec::new(), Vec::new());
     for (index, pattern) in patterns.iter().enumerate() {
@@ -58,10 +59,12 @@ pub(super) fn files(patterns: &[PathBuf]) -> (Vec<PathBuf>, Vec<Found>) {
             }
         };
         let searched = paths::search(pattern, &mut add).map_err(|error| error.to_string());
-        let too_many = || Err(format!("more than {MOST_FILES} files; split the source"));
-        if let Err(why) = if files.len() > MOST_FILES { too_many() } else { searched } {
-            failed.push(Found::nothing(pattern.clone(), why));
-        }
+        let why = match files.len() {
+            after if after > MOST_FILES => Some(format!("more than {MOST_FILES} files; split the source")),
+            after if after == before => searched.err().or_else(|| Some("no file fits".to_owned())),
+            _ => searched.err(),
+        };
+        failed.extend(why.map(|why| Found::nothing(pattern.clone(), why)));
         // Which of too many stand first is chance.
         if files.len() > MOST_FILES {
             files.truncate(before);
