@@ -6,6 +6,7 @@
 
 mod backup;
 mod certificate;
+mod failing;
 mod net;
 mod paths;
 mod probe;

@@ -16,10 +16,11 @@ use tracing::{info, warn};
 
 use super::backup::{self, BackupSettings};
 use super::certificate::{self, Answer, CertificateSettings, Found, Place};
+use super::failing::{Failing, Outcome};
 use super::probe::{self, ProbeSettings};
 use super::sample::{self, Family, Sample, Samples};
 use super::settings::{ChecksSettings, MOST_CHECKS};
-use crate::model::{Batch, OncePerState, Timestamp};
+use crate::model::{Batch, Timestamp};
 use crate::tasks;
 
 /// Endpoints that are asked at once.
@@ -96,7 +97,9 @@ impl Check {
 struct Known {
     samples: Arc<[Sample]>,
     errors: u64,
-    failure: Option<OncePerState<Option<String>>>,
+    /// Whether it was looked at.
+    looked: bool,
+    failing: Failing,
 }
 
 /// A check that runs.
@@ -222,7 +225,7 @@ impl Checks {
     /// Whether each check has been run since its settings came into force.
     #[cfg(test)]
     pub(super) fn all_known(&self) -> bool {
-        lock(&self.0.running).iter().all(|running| lock(&running.known).failure.is_some())
+        lock(&self.0.running).iter().all(|running| lock(&running.known).looked)
     }
 }
 
@@ -251,30 +254,29 @@ impl Run {
         let (kind, name, target) = self.check.key();
         let began = Instant::now();
         let mut late = false;
-        let result = match &*self.check {
+        let whole = |result: Result<(), String>| vec![(target.to_owned(), result.err())];
+        let outcomes: Vec<Outcome> = match &*self.check {
             Check::Probe(settings) => {
                 // Never closed, hence always granted.
                 let _turn = ENDPOINT_TURNS.acquire().await;
                 late = began.elapsed() > settings.timeout;
                 let (samples, result) = probe::run(settings).await;
                 self.keep(samples);
-                result
+                whole(result)
             }
-            Check::Backup(settings) => self.look_at_backups(inner, settings).await,
+            Check::Backup(settings) => whole(self.look_at_backups(inner, settings).await),
             Check::Certificate(settings) => self.look_at_certificates(inner, settings).await,
         };
+        let failed = outcomes.iter().any(|(_, problem)| problem.is_some());
         if let Some(counts) = inner.counts.get(kind as usize) {
             counts.runs.fetch_add(1, Ordering::Relaxed);
-            counts.failures.fetch_add(u64::from(result.is_err()), Ordering::Relaxed);
+            counts.failures.fetch_add(u64::from(failed), Ordering::Relaxed);
             counts.late.fetch_add(u64::from(late), Ordering::Relaxed);
         }
-        let failure = result.err();
         let mut known = lock(&self.known);
-        let state = known.failure.get_or_insert(OncePerState::starting_at(None));
-        // Only whether it fails is a change; reasons may alternate.
-        let changed = state.state().is_some() != failure.is_some();
-        if changed && state.observe(failure.clone()).is_some() {
-            match failure {
+        known.looked = true;
+        for (target, problem) in known.failing.turn(&outcomes) {
+            match problem {
                 Some(why) => warn!(check = kind.name(), name, target, why, "A check fails"),
                 None => info!(check = kind.name(), name, target, "A check is well again"),
             }
@@ -294,11 +296,7 @@ impl Run {
         result
     }
 
-    async fn look_at_certificates(
-        &self,
-        inner: &Inner,
-        settings: &CertificateSettings,
-    ) -> Result<(), String> {
+    async fn look_at_certificates(&self, inner: &Inner, settings: &CertificateSettings) -> Vec<Outcome> {
         let (mut found, mut verified) = (Vec::new(), Vec::new());
         if !settings.files.is_empty() || !settings.kubeconfigs.is_empty() {
             let owned = settings.clone();
@@ -323,7 +321,7 @@ impl Run {
         let mut samples = looked.samples;
         samples.extend(error_sample(settings, known.errors));
         known.samples = samples.into();
-        looked.problem.map_or(Ok(()), Err)
+        found.into_iter().map(Found::outcome).collect()
     }
 
     /// Work that may hang in a file system, on a thread of its own.

@@ -14,6 +14,7 @@ use std::time::Duration;
 use self::der::{Certificate, decimal};
 pub(super) use self::endpoint::{Answer, Endpoint};
 use self::source::{Embedded, MOST_CERTIFICATES};
+use super::failing::Outcome;
 use super::paths;
 use super::sample::{Family, Sample, Samples};
 use super::settings::{check_name, positive, read_named};
@@ -103,8 +104,6 @@ pub(super) static FAMILIES: &[Family] = &[
 pub(super) struct Looked {
     pub(super) samples: Vec<Sample>,
     pub(super) errors: u64,
-    /// The first thing that could not be read.
-    pub(super) problem: Option<String>,
 }
 
 /// What is at one place.
@@ -120,6 +119,10 @@ impl Found {
     /// Nothing, for a reason.
     pub(super) const fn nothing(path: PathBuf, why: String) -> Self {
         Self { place: Place::File(path, None), certificates: Vec::new(), problem: Some(why) }
+    }
+
+    pub(super) fn outcome(self) -> Outcome {
+        (self.place.shown(), self.problem)
     }
 }
 
@@ -158,7 +161,8 @@ impl Place {
     fn shown(&self) -> String {
         match self {
             Self::Endpoint(endpoint) => endpoint.clone(),
-            Self::File(path, _) => shown(path),
+            Self::File(path, None) => shown(path),
+            Self::File(path, Some(Embedded { kind, key })) => format!("{} ({kind} {key})", shown(path)),
         }
     }
 }
@@ -175,15 +179,12 @@ pub(super) fn write(
     now: Timestamp,
 ) -> Looked {
     let mut samples = Samples::new(Vec::new());
-    let (mut errors, mut problem, mut room, mut left_out) = (0, None, MOST_CERTIFICATES, 0_usize);
+    let (mut errors, mut room, mut left_out) = (0, MOST_CERTIFICATES, 0_usize);
     let mut shown = BTreeSet::new();
     for Found { place, certificates, problem: failed } in found {
         let labels = place.labels();
         samples.with(ERROR, &borrowed(&labels), f64::from(u8::from(failed.is_some())));
-        if let Some(why) = failed {
-            errors += 1;
-            problem.get_or_insert_with(|| format!("{}: {why}", place.shown()));
-        }
+        errors += u64::from(failed.is_some());
         for certificate in certificates {
             let labels = certificate_labels(&labels, certificate);
             // Two of one name and number can be told apart by nobody; the first stands.
@@ -209,7 +210,7 @@ pub(super) fn write(
         samples.with(READ_ERRORS, &source, errors as f64);
         samples.with(LEFT_OUT, &source, left_out as f64);
     }
-    Looked { samples: samples.finish(), errors, problem }
+    Looked { samples: samples.finish(), errors }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "seconds, far below 2^53")]
