@@ -15,7 +15,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 use tracing::{info, warn};
 
 use super::backup::{self, BackupSettings};
-use super::certificate::{self, Answer, CertificateSettings, Found, Place};
+use super::certificate::{self, Answer, CertificateSettings, Found};
 use super::failing::{Failing, Outcome};
 use super::probe::{self, ProbeSettings};
 use super::sample::{self, Family, Sample, Samples};
@@ -297,7 +297,7 @@ impl Run {
     }
 
     async fn look_at_certificates(&self, inner: &Inner, settings: &CertificateSettings) -> Vec<Outcome> {
-        let (mut found, mut verified) = (Vec::new(), Vec::new());
+        let mut found = Vec::new();
         if !settings.files.is_empty() || !settings.kubeconfigs.is_empty() {
             let owned = settings.clone();
             let read = self.on_thread(inner, settings.timeout, move || certificate::read_files(&owned)).await;
@@ -309,13 +309,11 @@ impl Run {
         }
         for (index, answer) in ask_endpoints(settings).await {
             let Some(endpoint) = settings.endpoints.get(index) else { continue };
-            if !answer.chain.is_empty() {
-                verified.push((endpoint.address.clone(), answer.trusted));
-            }
-            let Answer { chain: certificates, problem, .. } = answer;
-            found.push(Found { place: Place::Endpoint(endpoint.address.clone()), certificates, problem });
+            let Answer { chain: certificates, trusted, problem } = answer;
+            let trusted = (!certificates.is_empty()).then_some(trusted);
+            found.push(Found { place: endpoint.place(), certificates, trusted, problem });
         }
-        let looked = certificate::write(settings, &found, &verified, (inner.clock)());
+        let looked = certificate::write(settings, &found, (inner.clock)());
         let mut known = lock(&self.known);
         known.errors += looked.errors;
         let mut samples = looked.samples;

@@ -1,7 +1,7 @@
 //! Settings with their mistakes, and checks that run: over reloads, against file systems and endpoints that hang.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustls::SignatureScheme;
@@ -55,7 +55,7 @@ fn every_mistake_has_its_place() {
     - files: [/a/**/b.pem]
       intervall: 5m
     - {name: empty}
-    - {name: e, endpoints: ['a:b', {tls_config: {ca: x}}]}
+    - {name: e, endpoints: ['a:b', {tls_config: {ca: x}}, a, {address: 'a:443', tls_config: {server_name: b}}, 'a:443']}
     - {name: e, files: [/a]}
   backups:
     - {name: db, path: /b/*, period: 0s}
@@ -81,6 +81,7 @@ fn every_mistake_has_its_place() {
         "o.yml:5:14: checks.certificates[1]: nothing to look at; give files, kubeconfigs or endpoints",
         "o.yml:6:29: checks.certificates[2].endpoints[0]: \"b\" is not a port",
         "o.yml:6:36: checks.certificates[2].endpoints[1]: the key \"address\" is missing",
+        "o.yml:6:112: checks.certificates[2].endpoints[4]: the endpoint \"a:443\" stands here twice; give each a server_name",
         "o.yml:9:38: checks.backups[0].period: expected at least 1s",
         "o.yml:10:51: checks.backups[1].exclude: \"[\" is not a pattern of a name",
         "o.yml:11:7: checks.backups[2]: the key \"name\" is missing",
@@ -230,19 +231,51 @@ fn braces_are_refused_where_they_stand() {
     }
 }
 
-/// Chains nobody trusts, keys that cannot be checked, and a server that wants a certificate after it has shown its own.
-#[tokio::test]
-async fn chains_are_shown_whether_they_are_trusted_or_not() {
-    let dir = tempfile::tempdir().unwrap();
+/// A key for `localhost`, and a file of the authority that it is itself.
+fn localhost(dir: &Path) -> (CertifiedKey, PathBuf) {
     let issued = rcgen::generate_simple_self_signed(vec!["localhost".into()]).unwrap();
-    let (der, ca) = (issued.cert.der().to_vec(), dir.path().join("ca.pem"));
+    let (der, ca) = (issued.cert.der().clone(), dir.join("ca.pem"));
     let text = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, &der);
     std::fs::write(&ca, format!("-----BEGIN CERTIFICATE-----\n{text}\n-----END CERTIFICATE-----\n")).unwrap();
     let key = PrivateKeyDer::try_from(issued.signing_key.serialize_der()).unwrap();
     let key = rustls::crypto::ring::sign::any_supported_type(&key).unwrap();
-    let right = CertifiedKey::new(vec![issued.cert.der().clone()], key);
+    (CertifiedKey::new(vec![der], key), ca)
+}
+
+/// Two names of one address, as behind one load balancer: each has its own verdict.
+#[tokio::test]
+async fn endpoints_with_one_address_are_told_apart_by_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let (key, ca) = localhost(dir.path());
+    let peer = tls_peer(key, None).await;
+    let of = |name: &str| {
+        let tls = format!("{{ca_file: {}, server_name: {name}}}", ca.display());
+        format!("{{address: '127.0.0.1:{peer}', tls_config: {tls}}}")
+    };
+    let endpoints = ["localhost", "other"].map(of).join(", ");
+    let checks = Checks::new(now);
+    checks
+        .apply(&read(&format!("checks: {{certificates: [{{name: a, endpoints: [{endpoints}]}}]}}")).unwrap());
+    all_known(&checks).await;
+    let samples = samples(&checks, Kind::Certificate);
+    for (name, trusted) in [("localhost", 1.0), ("other", 0.0)] {
+        let place = format!("endpoint=127.0.0.1:{peer},server_name={name}");
+        let verified = format!("outrigger_certificate_verified{{{place},source_name=a}}");
+        assert_eq!(samples.get(&verified), Some(&trusted), "{samples:?}");
+        assert_eq!(samples.get(&format!("x509_cert_error{{{place}}}")), Some(&0.0), "{samples:?}");
+        let after = samples.keys().filter(|series| series.starts_with("x509_cert_not_after{"));
+        assert_eq!(after.filter(|series| series.contains(&format!("server_name={name}"))).count(), 1);
+    }
+}
+
+/// Chains nobody trusts, keys that cannot be checked, and a server that wants a certificate after it has shown its own.
+#[tokio::test]
+async fn chains_are_shown_whether_they_are_trusted_or_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let (right, ca) = localhost(dir.path());
+    let der = right.cert[0].to_vec();
     let mut clients = rustls::RootCertStore::empty();
-    clients.add(issued.cert.der().clone()).unwrap();
+    clients.add(right.cert[0].clone()).unwrap();
     let wrong = |scheme| wrong_key(der.clone(), scheme);
     let none = ca.with_extension("none");
     for (key, clients, ca, trusted, fails) in [

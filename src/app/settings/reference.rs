@@ -324,9 +324,10 @@ Which TLS is spoken is said under [Scraping](#scraping).
 - `files`, `kubeconfigs` ([]): PEM files and kubeconfigs, patterns as above. A pattern that nothing fits, or that cannot be
   searched, is an error of its own, with the pattern as `filepath`. In PEM only certificates are read, whatever stands beside
   them; one that cannot be read hides no other.
-- `endpoints` ([]): `HOST[:PORT]` (443), or `address` and `tls_config`. The chain is shown whether it is trusted or not, whatever
-  its keys; with an error beside it where the server of TLS 1.2 then refuses, as for want of a certificate of ours. To be trusted,
-  it must have no key of P-521, nor of RSA below 2048 bits.
+- `endpoints` ([]): `HOST[:PORT]` (443), or `address` and `tls_config`; its `server_name` becomes a label, so that an address may
+  stand here once for each. The chain is shown whether it is trusted or not, whatever its keys; with an error beside it where
+  the server of TLS 1.2 then refuses, as for want of a certificate of ours. To be trusted, it must have no key of P-521, nor of
+  RSA below 2048 bits.
 - `interval` (5m), `timeout` (10s): of the files together, and of each endpoint.
 
 `checks.probes`, for each group of targets:

@@ -5,6 +5,7 @@
 
 use tokio_rustls::TlsConnector;
 
+use super::Place;
 use super::der::{self, Certificate};
 use crate::checks::net::{self, Family, host_and_port};
 use crate::config::{Section, Value};
@@ -42,7 +43,22 @@ impl Endpoint {
                 .error("endpoints", format!("more than {MOST_ENDPOINTS} endpoints; make it several sources"));
             return Vec::new();
         }
-        items.iter().filter_map(Self::read).collect()
+        let mut all: Vec<Self> = Vec::new();
+        for item in &items {
+            let Some(endpoint) = Self::read(item) else { continue };
+            if all.iter().any(|other| other.place() == endpoint.place()) {
+                let shown = endpoint.place().shown();
+                item.error(format!(
+                    "the endpoint {shown:?} stands here twice; give each a server_name of its own"
+                ));
+            }
+            all.push(endpoint);
+        }
+        all
+    }
+
+    pub(in crate::checks) fn place(&self) -> Place {
+        Place::Endpoint(self.address.clone(), self.tls.server_name.clone())
     }
 
     fn read(item: &Value<'_>) -> Option<Self> {

@@ -111,6 +111,8 @@ pub(super) struct Looked {
 pub(super) struct Found {
     pub(super) place: Place,
     pub(super) certificates: Vec<Certificate>,
+    /// Whether this machine trusts the chain of an endpoint for its name.
+    pub(super) trusted: Option<bool>,
     /// What failed; an endpoint may have shown its certificates before.
     pub(super) problem: Option<String>,
 }
@@ -118,7 +120,7 @@ pub(super) struct Found {
 impl Found {
     /// Nothing, for a reason.
     pub(super) const fn nothing(path: PathBuf, why: String) -> Self {
-        Self { place: Place::File(path, None), certificates: Vec::new(), problem: Some(why) }
+        Self { place: Place::File(path, None), certificates: Vec::new(), trusted: None, problem: Some(why) }
     }
 
     pub(super) fn outcome(self) -> Outcome {
@@ -140,13 +142,17 @@ pub(super) fn read_files(settings: &CertificateSettings) -> Vec<Found> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Place {
     File(PathBuf, Option<Embedded>),
-    Endpoint(String),
+    /// Its address, and the name that it is asked for where that is another.
+    Endpoint(String, Option<String>),
 }
 
 impl Place {
     fn labels(&self) -> Vec<(&'static str, String)> {
         match self {
-            Self::Endpoint(endpoint) => vec![("endpoint", endpoint.clone())],
+            Self::Endpoint(endpoint, name) => {
+                let name = name.iter().map(|name| ("server_name", name.clone()));
+                std::iter::once(("endpoint", endpoint.clone())).chain(name).collect()
+            }
             Self::File(path, embedded) => {
                 let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
                 let mut labels = vec![("filename", name), ("filepath", shown(path))];
@@ -160,7 +166,8 @@ impl Place {
 
     fn shown(&self) -> String {
         match self {
-            Self::Endpoint(endpoint) => endpoint.clone(),
+            Self::Endpoint(endpoint, None) => endpoint.clone(),
+            Self::Endpoint(endpoint, Some(name)) => format!("{endpoint} ({name})"),
             Self::File(path, None) => shown(path),
             Self::File(path, Some(Embedded { kind, key })) => format!("{} ({kind} {key})", shown(path)),
         }
@@ -172,17 +179,17 @@ fn shown(path: &Path) -> String {
 }
 
 /// What was found, as samples.
-pub(super) fn write(
-    settings: &CertificateSettings,
-    found: &[Found],
-    verified: &[(String, bool)],
-    now: Timestamp,
-) -> Looked {
+pub(super) fn write(settings: &CertificateSettings, found: &[Found], now: Timestamp) -> Looked {
     let mut samples = Samples::new(Vec::new());
     let (mut errors, mut room, mut left_out) = (0, MOST_CERTIFICATES, 0_usize);
     let mut shown = BTreeSet::new();
-    for Found { place, certificates, problem: failed } in found {
+    for Found { place, certificates, trusted, problem: failed } in found {
         let labels = place.labels();
+        if let Some(trusted) = trusted {
+            let mut labels = borrowed(&labels);
+            labels.push(("source_name", &settings.name));
+            samples.with(VERIFIED, &labels, f64::from(u8::from(*trusted)));
+        }
         samples.with(ERROR, &borrowed(&labels), f64::from(u8::from(failed.is_some())));
         errors += u64::from(failed.is_some());
         for certificate in certificates {
@@ -198,10 +205,6 @@ pub(super) fn write(
             room = left;
             write_one(&mut samples, &borrowed(&labels), certificate, now);
         }
-    }
-    for (endpoint, verified) in verified {
-        let labels = [("endpoint", endpoint.as_str()), ("source_name", &settings.name)];
-        samples.with(VERIFIED, &labels, f64::from(u8::from(*verified)));
     }
     let source = [("source_name", settings.name.as_str()), ("source_type", source_type(settings))];
     samples.with(SOURCE_UP, &source, f64::from(u8::from(errors == 0)));

@@ -93,7 +93,7 @@ fn at(place: Place, pem: Result<Vec<u8>, String>) -> Found {
         Ok(bytes) => read_pem(&bytes),
         Err(why) => (Vec::new(), Some(why)),
     };
-    Found { place, certificates, problem }
+    Found { place, certificates, trusted: None, problem }
 }
 
 fn read_file(path: &Path) -> Result<Vec<u8>, String> {

@@ -55,7 +55,7 @@ fn settings(files: Vec<PathBuf>, kubeconfigs: Vec<PathBuf>) -> CertificateSettin
 
 /// Samples as text, the folder of the test taken out.
 fn shown(settings: &CertificateSettings, dir: &Path) -> Vec<String> {
-    let looked = write(settings, &read_files(settings), &[], NOW);
+    let looked = write(settings, &read_files(settings), NOW);
     let mut out = Batch::new();
     sample::write(FAMILIES, std::iter::once(looked.samples.as_slice()), NOW, &mut out);
     let snapshot = Snapshot::assemble(NOW, vec![("certificate", out)]);
@@ -213,7 +213,7 @@ fn odd_files_are_errors_at_once() {
         let found = read_files(&source);
         let why = found[0].problem.as_ref().unwrap();
         assert!(found.len() == 1 && why.contains(part), "{file}: {why}");
-        let looked = write(&source, &found, &[], NOW);
+        let looked = write(&source, &found, NOW);
         assert_eq!(looked.errors, 1, "{file}");
     }
 }
