@@ -327,7 +327,7 @@ Which TLS is spoken is said under [Scraping](#scraping).
 - `endpoints` ([]): `HOST[:PORT]` (443), or `address` and `tls_config`; its `server_name` becomes a label, so that an address may
   stand here once for each. The chain is shown whether it is trusted or not, whatever its keys; with an error beside it where
   the server of TLS 1.2 then refuses, as for want of a certificate of ours. To be trusted, it must have no key of P-521, nor of
-  RSA below 2048 bits.
+  RSA below 2048 bits. STARTTLS is not spoken: a server that greets in plain text is one for a probe of `tcp` with `starttls`.
 - `interval` (5m), `timeout` (10s): of the files together, and of each endpoint.
 
 `checks.probes`, for each group of targets:

@@ -3,6 +3,8 @@
 //! Whoever checks it lets it pass and notes what any client would have said: what ends when is the question, also of a
 //! chain that nobody trusts and of a server that then wants a certificate of us.
 
+use std::io;
+
 use tokio_rustls::TlsConnector;
 
 use super::Place;
@@ -97,10 +99,56 @@ impl Endpoint {
         let seen = witness.seen();
         answer.chain = seen.chain.iter().filter_map(|der| der::read(der)).collect();
         answer.trusted = seen.trusted;
-        shaken.map_err(|error| tls_text(&error))?;
+        shaken.map_err(|error| handshake_text(&error))?;
         if answer.chain.is_empty() {
             return Err("it showed no certificate that can be read".to_owned());
         }
         witness.problem().map_or(Ok(()), |why| Err(why.to_owned()))
+    }
+}
+
+/// Why there was no handshake. Clients of HTTP say that the server spoke HTTP; here it may be anything.
+fn handshake_text(error: &io::Error) -> String {
+    use rustls::{Error, InvalidMessage};
+    match error.get_ref().and_then(|inner| inner.downcast_ref()) {
+        Some(Error::InvalidMessage(InvalidMessage::InvalidContentType)) => {
+            "it does not begin with TLS; if it wants STARTTLS, use a probe of tcp with starttls".to_owned()
+        }
+        _ => tls_text(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn who_greets_in_plain_text_is_not_taken_for_http() {
+        for (greeting, want) in [
+            (
+                &b"220 mail.example.org ESMTP\r\n"[..],
+                "it does not begin with TLS; if it wants STARTTLS, use a probe",
+            ),
+            (b"HTTP/1.1 400 Bad Request\r\n\r\n", "it does not begin with TLS"),
+            (b"", "EOF"),
+        ] {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap();
+            let peer = tokio::spawn(async move {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let _ = stream.read(&mut [0; 4096]).await;
+                let _ = stream.write_all(greeting).await;
+                let _ = stream.shutdown().await;
+                let _ = stream.read(&mut [0; 4096]).await;
+            });
+            let (host, port, tls) = ("127.0.0.1".to_owned(), address.port(), TlsSettings::default());
+            let answer = Endpoint { address: address.to_string(), host, port, tls }.ask().await;
+            let why = answer.problem.unwrap();
+            assert!(why.starts_with(want) && answer.chain.is_empty(), "{why}");
+            peer.await.unwrap();
+        }
     }
 }
