@@ -32,7 +32,7 @@ PROBES = Board(
     ]),
     ("Certificates", [
         bars("Days until expiry, of endpoints", "Blue: renew. Orange: renew now.", [("sort((probe_ssl_earliest_cert_expiry{<sel>} - time()) / 86400)", "{{instance}} {{endpoint}}")], "d", Limit("CertificateRenewalDue", nth=2, scale=1 / 86400), Limit("CertificateExpiresSoon", nth=2, scale=1 / 86400), alerts=["CertificateExpired"]),
-        bars("Days until expiry, of files", "The same, of certificates in files.", [("sort((x509_cert_not_after - time()) / 86400)", "{{subject_CN}} {{filepath}}")], "d", Limit("CertificateRenewalDue", nth=2, scale=1 / 86400), Limit("CertificateExpiresSoon", nth=2, scale=1 / 86400), alerts=["CertificateExpired"]),
+        bars("Days until expiry, of files", "The same, of certificates in files.", [("sort((x509_cert_not_after - time()) / 86400)", "{{subject_CN}} {{filepath}}")], "d", Limit("CertificateRenewalDue", nth=2, scale=1 / 86400), Limit("CertificateExpiresSoon", nth=2, scale=1 / 86400), alerts=["CertificateExpired", "CertificateNotYetValid"]),
         graph("Sources that cannot be read", "Not 0: what is there cannot be watched.", [("sum by (source_name) (increase(x509_source_errors_total[15m]))", "errors {{source_name}}"), ("1 - x509_source_up", "down {{source_name}}"), ("x509_cert_error", "no certificate {{filepath}}")], "short", alerts=["CertificateSourceUnreadable"], low=0, width=24),
     ]),
     ("Backups", [
