@@ -212,7 +212,7 @@ impl Collector for Containers {
             self.changed(is_own);
         }
         let known = &self.known;
-        let wanted = || known.iter().filter(|c| c.runtime != Runtime::Own).map(wanted).collect();
+        let wanted = || known.iter().filter(|c| c.runtime.names_containers()).map(wanted).collect();
         if !is_own || known.len() > 1 {
             let missing = known.iter().any(Container::misses_its_name);
             self.names.ask(found.came, missing, pass.deadline, wanted);
@@ -349,6 +349,7 @@ impl Containers {
         for container in known {
             container.named = match container.runtime {
                 Runtime::Own => Some(Arc::new(own.named.clone())),
+                Runtime::Lxc | Runtime::Machine => Some(Arc::default()),
                 _ => names.of(&container.id),
             };
             let unnamed = if names.may_come(container.runtime, container.misses_its_name()) {

@@ -135,7 +135,7 @@ fn by_name<'a>(parents: &str, name: &'a str) -> Option<(Runtime, Cow<'a, str>)> 
     (!machine.is_empty()).then(|| (Runtime::Machine, unescaped(machine)))
 }
 
-/// systemd's `\x2d` for `-` and the like; anything else stays as it is.
+/// systemd's `\x2d` for `-` and the like; anything else stays as it is, and so does `\x2f`: no machine's name has a slash.
 fn unescaped(name: &str) -> Cow<'_, str> {
     if !name.contains("\\x") {
         return Cow::Borrowed(name);
@@ -145,7 +145,7 @@ fn unescaped(name: &str) -> Cow<'_, str> {
     while let Some((before, after)) = rest.split_once("\\x") {
         out.push_str(before);
         let code = after.get(..2).and_then(|digits| u8::from_str_radix(digits, 16).ok());
-        match code.filter(|c| c.is_ascii() && !c.is_ascii_control()) {
+        match code.filter(|c| c.is_ascii() && !c.is_ascii_control() && *c != b'/') {
             Some(code) => {
                 out.push(char::from(code));
                 rest = after.get(2..).unwrap_or_default();
@@ -265,6 +265,8 @@ mod tests {
         check("/lxc/web", Some((Runtime::Lxc, "web", None)));
         check("/machine.slice/machine-my\\x2dbox.scope", Some((Runtime::Machine, "my-box", None)));
         check("/machine.slice/systemd-nspawn@box.service", Some((Runtime::Machine, "box", None)));
+        let nowhere = "..\\x2f..\\x2fevil";
+        check(&format!("/user.slice/machine-{nowhere}.scope"), Some((Runtime::Machine, nowhere, None)));
     }
 
     #[test]

@@ -287,6 +287,19 @@ fn machines_of_systemd() {
 }
 
 #[test]
+fn no_group_is_named_by_a_file_that_its_user_chose() {
+    let path = "/user.slice/machine-..\\x2f..\\x2f..\\x2f..\\x2fhome.scope";
+    let fixture = group_2(version_2(), path, "42").dir("root/var/lib/docker/containers");
+    let fixture = fixture.file("root/home/config.v2.json", r#"{"Name":"/payments","Config":{"Image":"i:1"}}"#);
+    let mut collector = fixture.collector("container");
+    // The first pass that has names, of whatever files.
+    let docker = format!("root/var/lib/docker/containers/{ID}/config.v2.json");
+    let _fixture = group_2(fixture.file(&docker, r#"{"Name":"/web"}"#), &format!("/docker/{ID}"), "43");
+    let text = std::iter::repeat_with(|| run(&mut *collector).0).find(|text| text.contains("name=\"web\""));
+    assert!(text.is_some_and(|text| !text.contains("payments") && !text.contains("i:1")));
+}
+
+#[test]
 fn a_sidecar_without_access_to_the_host_sees_what_it_is_in() {
     let fixture = group_2(version_2(), "", "42").file("sys/fs/cgroup/cgroup.events", "populated 1\n");
     let fixture = process(fixture, "42", 100, 1)

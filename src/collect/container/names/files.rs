@@ -1,16 +1,20 @@
 //! Names without asking anybody: what runtimes and the kubelet leave in files. Sources: the layouts of
 //! `/var/lib/docker`, `/run/containerd`, containers/storage and `/var/log/containers`, as found on machines.
 //!
-//! Invariant: bounded reads; a place that is not there, or is none of ours to read, says nothing.
+//! Invariant: bounded reads, and none that waits; a place that is not there, or is none of ours to read, says nothing. Users
+//! name groups of their own: only what is an id goes into a path.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::Read as _;
+use std::fs;
+use std::io::{self, Read as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use rustc_hash::{FxHashMap, FxHashSet};
+use rustix::fs::OFlags;
 
+use super::super::path::id_in;
 use super::{Named, Wanted, json};
 use crate::collect::HostPaths;
 
@@ -49,6 +53,9 @@ impl StateFiles {
         let names = wanted.iter().map(|container| {
             let id = &*container.id;
             let mut named = Named::default();
+            if id_in(id) != Some(id) {
+                return named;
+            }
             let docker = paths.root(DOCKER).join(id).join("config.v2.json");
             let bundles = namespaces.iter().map(|space| space.join(id).join("config.json"));
             let bundles = bundles.chain([paths.root(BUNDLES).join(id).join("userdata/config.json")]);
@@ -75,29 +82,39 @@ impl StateFiles {
 
     /// A file through `parse`, again only when it was written since.
     fn read(&mut self, path: &Path, parse: fn(&[u8]) -> Result<Named, String>) -> Option<Named> {
-        let written = fs::metadata(path).and_then(|meta| meta.modified()).ok()?;
+        let written = regular(fs::symlink_metadata(path)).and_then(|meta| meta.modified()).ok()?;
         if let Some((at, named)) = self.read.get(path)
             && *at == written
         {
             return named.clone();
         }
-        let named = read(path).and_then(|text| parse(&text).ok());
+        let named = read(path).ok().and_then(|text| parse(&text).ok());
         self.read.insert(path.to_owned(), (written, named.clone()));
         named
     }
 
     fn store(&self, paths: &HostPaths, wanted: &[Wanted]) -> BTreeMap<String, Named> {
-        let Some(text) = read(&paths.root(STORE)) else { return BTreeMap::new() };
+        let Ok(text) = read(&paths.root(STORE)) else { return BTreeMap::new() };
         let wanted: FxHashSet<_> = wanted.iter().map(|container| &*container.id).collect();
         let stored = json::stored(&text).unwrap_or_default();
         stored.into_iter().filter(|(id, _)| wanted.contains(&**id)).collect()
     }
 }
 
-fn read(path: &Path) -> Option<Vec<u8>> {
+/// Runtimes write files, no links to others. A FIFO or a device would hold the thread for ever.
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let flags = OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::NOCTTY;
+    let flags = i32::try_from(flags.bits()).unwrap_or_default();
+    let file = fs::OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    regular(file.metadata())?;
     let mut text = Vec::new();
-    File::open(path).ok()?.take(MOST_BYTES).read_to_end(&mut text).ok()?;
-    Some(text)
+    file.take(MOST_BYTES).read_to_end(&mut text)?;
+    Ok(text)
+}
+
+/// What is known of a file, if it is one.
+fn regular(meta: io::Result<fs::Metadata>) -> io::Result<fs::Metadata> {
+    meta.and_then(|meta| if meta.is_file() { Ok(meta) } else { Err(io::ErrorKind::InvalidInput.into()) })
 }
 
 fn entries(directory: &Path) -> Vec<String> {

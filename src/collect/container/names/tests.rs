@@ -81,6 +81,28 @@ fn files_of_each_runtime() {
 }
 
 #[test]
+fn only_an_id_leads_to_a_file_and_only_a_file_is_read() {
+    let path = format!("root/var/lib/docker/containers/{ID}/config.v2.json");
+    let text = r#"{"Name":"/payments"}"#;
+    let elsewhere = Fixture::new().file("root/elsewhere/config.v2.json", text);
+    let elsewhere = elsewhere.dir("root/var/lib/docker/containers").dir("root/run/containers/storage");
+    let absolute = elsewhere.path().join("root/elsewhere").display().to_string();
+    for id in ["../../../../elsewhere", &absolute, "elsewhere", ""] {
+        let wanted = [Wanted { id: id.to_owned(), ..wanted(Runtime::Unknown, None).remove(0) }];
+        let found = StateFiles::default().look_up(&settings(&elsewhere, Vec::new()).paths, &wanted);
+        assert_eq!(found, [Named::default()], "{wanted:?}");
+    }
+
+    let link = elsewhere.link(&path, "../../../../../elsewhere/config.v2.json");
+    assert_eq!(named(&link, Runtime::Docker, None), Named::default());
+
+    let fifo = Fixture::new().dir(path.rsplit_once('/').unwrap().0);
+    let at = fifo.path().join(&path);
+    rustix::fs::mknodat(rustix::fs::CWD, &at, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+    assert_eq!(named(&fifo, Runtime::Docker, None), Named::default());
+}
+
+#[test]
 fn a_file_that_is_written_anew_is_read_anew() {
     let path = format!("root/var/lib/docker/containers/{ID}/config.v2.json");
     let fixture = Fixture::new().file(&path, r#"{"Name":"/old","State":{"Health":{"Status":"starting"}}}"#);
