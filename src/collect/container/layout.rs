@@ -53,6 +53,17 @@ impl Places {
         self.0.get(hierarchy as usize)?.as_deref()
     }
 
+    /// Takes from others what there is none of yet. Whether that was any.
+    fn fill(&mut self, others: Self) -> bool {
+        let mut filled = false;
+        for (own, other) in self.0.iter_mut().zip(others.0) {
+            if own.is_none() && other.is_some() {
+                (*own, filled) = (other, true);
+            }
+        }
+        filled
+    }
+
     pub(super) fn set(&mut self, hierarchy: Hierarchy, place: Option<PathBuf>) {
         if let Some(entry) = self.0.get_mut(hierarchy as usize) {
             *entry = place;
@@ -142,6 +153,17 @@ impl Layout {
             places.set(hierarchy, other.map(|(_, path)| root.join(path.trim_start_matches('/'))));
         }
         places
+    }
+
+    /// Looks again for the places of a group that were not there. Whether some are by now.
+    pub(super) fn find_missing(
+        &self,
+        places: &mut Places,
+        path: &str,
+        membership: impl FnOnce() -> String,
+    ) -> bool {
+        let is_missing = |at| self.roots.of(at).is_some() && places.of(at).is_none();
+        HIERARCHIES.into_iter().any(is_missing) && places.fill(self.places(path, membership))
     }
 }
 

@@ -26,6 +26,11 @@ use super::{parse, walk};
 /// Passes between two readings of all, also of what a container may have and of what seems not to change.
 const ALL_EVERY: u32 = 8;
 
+/// Of the passes that read all those in which groups are looked for that were not there before; and until when, because a
+/// runtime makes them one after another, every pass does.
+const FIND_EVERY: u32 = 8 * ALL_EVERY;
+const FIND_UNTIL: u32 = 2 * ALL_EVERY;
+
 /// Most groups below a container's own in which its processes are looked for; each costs a file. The rest is counted.
 const MOST_GROUPS_BELOW: usize = 4096;
 
@@ -124,11 +129,6 @@ impl Container {
         procfs: &Path,
     ) -> Self {
         let directory = layout.root().join(group.path.trim_start_matches('/'));
-        let membership = || {
-            let pids = std::fs::read_to_string(directory.join("cgroup.procs")).unwrap_or_default();
-            let pid = pids.lines().find(|pid| *pid != "0").unwrap_or("none");
-            std::fs::read_to_string(procfs.join(pid).join("cgroup")).unwrap_or_default()
-        };
         Self {
             path: group.path.to_owned(),
             inode: group.inode,
@@ -141,7 +141,7 @@ impl Container {
             process: None,
             started: None,
             created: created(&directory),
-            places: layout.places(group.path, membership),
+            places: layout.places(group.path, || membership(&directory, procfs)),
             files: Vec::new(),
             procs: KeptFile::default(),
             readings: Readings::default(),
@@ -169,7 +169,7 @@ impl Container {
     fn read_what_is_due(&mut self, reader: &mut Reader, look: &Look<'_>) -> Result<(), Gone> {
         self.readings.of(When::Always).clear();
         self.failed = false;
-        let all_due = self.reads.is_multiple_of(ALL_EVERY);
+        let all_due = self.found_groups(look) || self.reads.is_multiple_of(ALL_EVERY);
         // The first reading is of all; from then on containers take turns.
         let first = self.reads == 0 && all_due;
         self.reads += if first { 1 + turn(self.inode) } else { 1 };
@@ -201,6 +201,16 @@ impl Container {
             self.readings.of(When::Always).values.set(WorkingSet, working_set);
         }
         Ok(())
+    }
+
+    /// Looks for groups of its that were not there, if it is time to. Whether some are by now.
+    fn found_groups(&mut self, look: &Look<'_>) -> bool {
+        let is_time = matches!(self.reads, 1..=FIND_UNTIL) || self.reads.is_multiple_of(FIND_EVERY);
+        let ask = || {
+            let directory = look.layout.root().join(self.path.trim_start_matches('/'));
+            membership(&directory, look.procfs)
+        };
+        is_time && self.reads > 0 && look.layout.find_missing(&mut self.places, &self.path, ask)
     }
 
     /// The files of some kinds. Whether there was any.
@@ -345,6 +355,13 @@ impl Container {
     pub(super) fn get(&self, quantity: Quantity) -> Option<f64> {
         self.readings.get(quantity)
     }
+}
+
+/// What `/proc/PID/cgroup` says of the first process of a group.
+fn membership(directory: &Path, procfs: &Path) -> String {
+    let pids = std::fs::read_to_string(directory.join("cgroup.procs")).unwrap_or_default();
+    let pid = pids.lines().find(|pid| *pid != "0").unwrap_or("none");
+    std::fs::read_to_string(procfs.join(pid).join("cgroup")).unwrap_or_default()
 }
 
 /// Twice the largest folio, bytes: what a whole page table maps, of eight bytes an entry.

@@ -208,6 +208,31 @@ fn transfers_of_version_1_include_groups_below_and_disks_with_a_scheduler() {
 }
 
 #[test]
+fn groups_that_a_runtime_makes_one_after_another() {
+    // Of a container that is new, of one that is found later, and of one whose process tells where.
+    for (passes, made) in [(1, "docker"), (5, "docker"), (100, "docker"), (1, "system.slice/docker")] {
+        let fixture = version_1().file(&format!("sys/fs/cgroup/memory/docker/{ID}/memory.usage_in_bytes"), "1\n");
+        let fixture = fixture.dir("sys/fs/cgroup/blkio").dir("sys/fs/cgroup/pids").dir("sys/fs/cgroup/cpuset");
+        let mut collector = fixture.collector("container");
+        for _ in 0..passes {
+            assert!(!run(&mut *collector).0.contains("container_cpu_usage"));
+        }
+        let path = format!("/{made}/{ID}");
+        let fixture = process(group_1(fixture, &path, "42"), "42", 1, 7)
+            .file(&format!("sys/fs/cgroup/memory/docker/{ID}/cgroup.procs"), "42\n")
+            .file("proc/42/cgroup", format!("3:blkio:{path}\n2:pids:{path}\n1:cpu,cpuacct:{path}\n"));
+        let mut texts = std::iter::repeat_with(|| run(&mut *collector).0).take(if passes < 9 { 1 } else { 64 });
+        let text = texts.find(|text| text.contains("container_cpu_usage")).unwrap();
+        for family in ["container_cpu_usage_seconds_total{", "container_spec_cpu_shares{", "container_threads{"] {
+            let at = format!("id=\"/docker/{ID}\"");
+            let mut of = text.lines().filter(|line| line.starts_with(family) && line.contains(&at));
+            assert!(of.next().is_some(), "{family} {passes} {made}: {text}");
+        }
+        drop(fixture);
+    }
+}
+
+#[test]
 fn docker_of_version_2() {
     let path = format!("/system.slice/docker-{ID}.scope");
     let fixture = process(group_2(version_2(), &path, "42"), "42", 12345, 1);
