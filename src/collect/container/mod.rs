@@ -199,10 +199,12 @@ impl Collector for Containers {
             return Err(CollectError::NoData("no control groups are mounted".to_owned()));
         };
         // Before those that were killed are forgotten.
-        oom::lock(&self.kills).read(pass.now, |group| container_of(&self.known, group));
+        self.read_log(pass.now);
         // An error: unmounted; looked for anew in the next pass.
         let found = self.discover(&layout).map_err(|error| CollectError::reading(layout.root(), error))?;
         let gone = self.read(&layout) || found.gone;
+        // What groups have counted meanwhile.
+        self.read_log(pass.now);
         let is_own = layout.is_own;
         self.layout = Some(layout);
         if self.known.is_empty() && self.machine.is_none() {
@@ -276,6 +278,10 @@ impl Containers {
         Ok(Found { came: !new.is_empty(), gone, left_out })
     }
 
+    fn read_log(&self, now: Timestamp) {
+        oom::lock(&self.kills).read(now, |group| container_of(&self.known, group));
+    }
+
     /// Forgets those that are not to be kept; what is known of their kills stays.
     fn forget(&mut self, mut keep: impl FnMut(&mut Container, u64) -> bool) -> bool {
         let Self { known, kills, pass, .. } = self;
@@ -324,8 +330,12 @@ impl Containers {
             signs.read(&mut reader, &procfs, now);
         }
         let look = Look { layout, procfs: &procfs, requests: self.requests, signs: &signs, now };
+        let kills = Arc::clone(&self.kills);
         let gone = self.forget(|container, _| {
             let state = container.read(&mut reader, &look);
+            if let (None, Some(counted)) = (container.kills_before, container.get(Quantity::OomKills)) {
+                container.kills_before = Some(oom::lock(&kills).before(container.group(), counted));
+            }
             if container.started.is_none() && state == State::There {
                 let by_process = boot_time.zip(container.process.as_ref());
                 let started = by_process.map(|(boot, process)| process::started_at(boot, process));
@@ -389,10 +399,8 @@ impl Containers {
                 break;
             }
             written += 1;
-            let counted = container.get(Quantity::OomKills);
-            let before = &mut container.kills_before;
-            let group = Group { path: &container.path, inode: container.inode, has_children: false };
-            let oom_kills = counted.map(|n| kills.of(group, n, before, now));
+            let counted = container.get(Quantity::OomKills).zip(container.kills_before);
+            let oom_kills = counted.map(|(n, before)| kills.of(container.group(), n, before, now));
             let told = Told { now: now.as_seconds_f64(), oom_kills, devices: &self.devices };
             let mut writer = Writer::new(out, &container.labels);
             write::container(&mut writer, container, &told);

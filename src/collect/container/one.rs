@@ -158,6 +158,10 @@ impl Container {
         }
     }
 
+    pub(super) fn group(&self) -> walk::Group<'_> {
+        walk::Group { path: &self.path, inode: self.inode, has_children: self.has_children }
+    }
+
     /// Reads all that is due.
     pub(super) fn read(&mut self, reader: &mut Reader, look: &Look<'_>) -> State {
         match self.read_what_is_due(reader, look) {

@@ -111,20 +111,22 @@ impl OomKills {
         }
     }
 
-    /// Kills of a container by now. `counted` is what its group says, a new one from 0 again; `before`, none at first,
-    /// keeps what former groups of this name had.
-    pub(super) fn of(
-        &mut self,
-        group: Group<'_>,
-        counted: f64,
-        before: &mut Option<f64>,
-        now: Timestamp,
-    ) -> f64 {
+    /// What former groups of the name of one that is new had counted. The log was read before it had `counted` so many, and
+    /// not since: what comes to the log later is not yet in its count.
+    pub(super) fn before(&self, group: Group<'_>, counted: f64) -> f64 {
         let known = self.groups.get(group.path);
         let count = known.map_or(0.0, |kills| kills.count);
         // The log has told of this one's kills already; without it, only this one itself may have.
         let is_counted_in = self.log.is_some() || known.is_some_and(|kills| kills.inode == group.inode);
-        let before = *before.get_or_insert(if is_counted_in { (count - counted).max(0.0) } else { count });
+        if is_counted_in { (count - counted).max(0.0) } else { count }
+    }
+
+    /// Kills of a container by now. `counted` is what its group says, a new one from 0 again, and `before` what those had that
+    /// were called so. The log was read since: the kernel writes of a kill there first, and what the log had not told of would
+    /// be counted once more when it does.
+    pub(super) fn of(&mut self, group: Group<'_>, counted: f64, before: f64, now: Timestamp) -> f64 {
+        let known = self.groups.get(group.path);
+        let count = known.map_or(0.0, |kills| kills.count);
         let now_counted = count.max(before + counted);
         if now_counted > count && (known.is_some() || self.groups.len() < MOST_GROUPS) {
             let kills = Kills { count: now_counted, last: now, inode: group.inode, labels: None };
@@ -213,22 +215,19 @@ mod tests {
     #[test]
     fn counts_survive_the_container_and_are_not_counted_twice() {
         let mut kills = OomKills::default();
-        let (mut first, mut second) = (None, None);
-        assert_eq!(kills.of(group("/1", 1), 0.0, &mut first, NOW), 0.0);
-        assert_eq!(kills.of(group("/1", 1), 2.0, &mut first, NOW), 2.0);
-        assert_eq!(
-            kills.of(group("/1", 1), 2.0, &mut None, NOW),
-            2.0,
-            "the same group, seen anew after a reload"
-        );
+        assert_eq!(kills.before(group("/1", 1), 0.0), 0.0);
+        assert_eq!(kills.of(group("/1", 1), 0.0, 0.0, NOW), 0.0);
+        assert_eq!(kills.of(group("/1", 1), 2.0, 0.0, NOW), 2.0);
+        assert_eq!(kills.before(group("/1", 1), 2.0), 0.0, "the same group, seen anew after a reload");
         kills.gone("/1", &labels("/1"));
         assert_eq!(kills.of_gone(NOW, |_| false), [(&labels("/1"), 2.0)]);
-        assert_eq!(kills.of(group("/1", 2), 1.0, &mut second, NOW), 3.0, "a new group counts on");
-        assert_eq!(kills.of(group("/1", 2), 2.0, &mut second, NOW), 4.0);
+        let before = kills.before(group("/1", 2), 1.0);
+        assert_eq!(kills.of(group("/1", 2), 1.0, before, NOW), 3.0, "a new group counts on");
+        assert_eq!(kills.of(group("/1", 2), 2.0, before, NOW), 4.0);
         assert_eq!(kills.of_gone(NOW, |_| true), []);
         let later = NOW.plus(STAYS);
         assert_eq!(kills.of_gone(later, |_| false), []);
-        assert_eq!(kills.of(group("/1", 3), 0.0, &mut None, later), 0.0, "forgotten");
+        assert_eq!(kills.before(group("/1", 3), 0.0), 0.0, "forgotten");
     }
 
     #[test]
@@ -239,22 +238,25 @@ mod tests {
         kills.follow(&paths);
         let container_of = |group: &str| group.strip_suffix("/below").map(str::to_owned);
         kills.read(NOW, container_of);
-        assert_eq!(
-            kills.of(group("/docker/1", 1), 0.0, &mut None, NOW),
-            0.0,
-            "what was before is not counted"
-        );
+        assert_eq!(kills.of(group("/docker/1", 1), 0.0, 0.0, NOW), 0.0, "what was before is not counted");
         let mut log = std::fs::OpenOptions::new().append(true).open(paths.root("dev/kmsg")).unwrap();
         log.write_all(RECORD.repeat(2).as_bytes()).unwrap();
         kills.read(NOW, container_of);
-        let mut before = None;
-        assert_eq!(kills.of(group("/docker/1", 1), 1.0, &mut before, NOW), 2.0);
+        let before = kills.before(group("/docker/1", 1), 1.0);
+        assert_eq!(kills.of(group("/docker/1", 1), 1.0, before, NOW), 2.0);
         log.write_all(RECORD.as_bytes()).unwrap();
         kills.read(NOW, container_of);
         assert_eq!(
-            kills.of(group("/docker/1", 1), 2.0, &mut before, NOW),
+            kills.of(group("/docker/1", 1), 2.0, before, NOW),
             3.0,
             "the group's count and the log's are one"
         );
+        // Killed after the group was read for the first time: the log tells of it first.
+        let before = kills.before(group("/docker/1", 2), 0.0);
+        log.write_all(RECORD.as_bytes()).unwrap();
+        kills.read(NOW, container_of);
+        for counted in [0.0, 1.0] {
+            assert_eq!(kills.of(group("/docker/1", 2), counted, before, NOW), 4.0);
+        }
     }
 }

@@ -3,6 +3,8 @@
 //! Goldens are in `goldens/`; with `UPDATE_GOLDEN` set they are written anew.
 
 use std::collections::BTreeSet;
+use std::io::Write as _;
+use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -211,8 +213,10 @@ fn transfers_of_version_1_include_groups_below_and_disks_with_a_scheduler() {
 fn groups_that_a_runtime_makes_one_after_another() {
     // Of a container that is new, of one that is found later, and of one whose process tells where.
     for (passes, made) in [(1, "docker"), (5, "docker"), (100, "docker"), (1, "system.slice/docker")] {
-        let fixture = version_1().file(&format!("sys/fs/cgroup/memory/docker/{ID}/memory.usage_in_bytes"), "1\n");
-        let fixture = fixture.dir("sys/fs/cgroup/blkio").dir("sys/fs/cgroup/pids").dir("sys/fs/cgroup/cpuset");
+        let fixture =
+            version_1().file(&format!("sys/fs/cgroup/memory/docker/{ID}/memory.usage_in_bytes"), "1\n");
+        let fixture =
+            fixture.dir("sys/fs/cgroup/blkio").dir("sys/fs/cgroup/pids").dir("sys/fs/cgroup/cpuset");
         let mut collector = fixture.collector("container");
         for _ in 0..passes {
             assert!(!run(&mut *collector).0.contains("container_cpu_usage"));
@@ -221,9 +225,12 @@ fn groups_that_a_runtime_makes_one_after_another() {
         let fixture = process(group_1(fixture, &path, "42"), "42", 1, 7)
             .file(&format!("sys/fs/cgroup/memory/docker/{ID}/cgroup.procs"), "42\n")
             .file("proc/42/cgroup", format!("3:blkio:{path}\n2:pids:{path}\n1:cpu,cpuacct:{path}\n"));
-        let mut texts = std::iter::repeat_with(|| run(&mut *collector).0).take(if passes < 9 { 1 } else { 64 });
+        let mut texts =
+            std::iter::repeat_with(|| run(&mut *collector).0).take(if passes < 9 { 1 } else { 64 });
         let text = texts.find(|text| text.contains("container_cpu_usage")).unwrap();
-        for family in ["container_cpu_usage_seconds_total{", "container_spec_cpu_shares{", "container_threads{"] {
+        for family in
+            ["container_cpu_usage_seconds_total{", "container_spec_cpu_shares{", "container_threads{"]
+        {
             let at = format!("id=\"/docker/{ID}\"");
             let mut of = text.lines().filter(|line| line.starts_with(family) && line.contains(&at));
             assert!(of.next().is_some(), "{family} {passes} {made}: {text}");
@@ -315,7 +322,8 @@ fn machines_of_systemd() {
 fn no_group_is_named_by_a_file_that_its_user_chose() {
     let path = "/user.slice/machine-..\\x2f..\\x2f..\\x2f..\\x2fhome.scope";
     let fixture = group_2(version_2(), path, "42").dir("root/var/lib/docker/containers");
-    let fixture = fixture.file("root/home/config.v2.json", r#"{"Name":"/payments","Config":{"Image":"i:1"}}"#);
+    let fixture =
+        fixture.file("root/home/config.v2.json", r#"{"Name":"/payments","Config":{"Image":"i:1"}}"#);
     let mut collector = fixture.collector("container");
     // The first pass that has names, of whatever files.
     let docker = format!("root/var/lib/docker/containers/{ID}/config.v2.json");
@@ -384,6 +392,43 @@ fn containers_come_and_go_within_a_pass() {
     let text = run(&mut *collector).0;
     assert_eq!(ids(&text), [&*first, &*second].into());
     assert_eq!(text.lines().filter(|l| l.starts_with("container_oom") && l.contains(ID)).count(), 1);
+}
+
+#[test]
+fn kills_that_fall_into_a_pass_are_counted_once() {
+    let path = format!("/docker/{ID}");
+    let mut fixture = version_2().file("root/dev/kmsg", "");
+    // Those that are read between the log and the one that is killed.
+    for at in 0..10 {
+        fixture = group_2(fixture, &format!("/docker/{}", ID.replace("0123", &format!("000{at}"))), "0");
+    }
+    let events = format!("sys/fs/cgroup{path}/memory.events");
+    let fixture = group_2(fixture, &path, "42").file(&events, "oom_kill 0001\n");
+    let mut collector = fixture.collector("container");
+    assert!(run(&mut *collector).1.is_ok());
+    // As the kernel: first the record, then the count, which never reads as more than it is.
+    let mut log =
+        std::fs::OpenOptions::new().append(true).open(fixture.path().join("root/dev/kmsg")).unwrap();
+    let events = std::fs::OpenOptions::new().write(true).open(fixture.path().join(events)).unwrap();
+    let record = format!("6,1,2,-;oom-kill:constraint=x,task_memcg={path},task=x,pid=2,uid=0\n");
+    let killer = std::thread::spawn(move || {
+        for kills in 2..=2000 {
+            log.write_all(record.as_bytes()).unwrap();
+            for (at, digit) in (9..13_u32).zip(format!("{kills:04}").bytes()).rev() {
+                events.write_all_at(&[digit], at.into()).unwrap();
+            }
+        }
+    });
+    let mut is_over = false;
+    let text = loop {
+        let text = run(&mut *collector).0;
+        if is_over {
+            break text;
+        }
+        is_over = killer.is_finished();
+    };
+    let kills = text.lines().find(|line| line.starts_with("container_oom_events_total") && line.contains(ID));
+    assert!(kills.is_some_and(|line| line.ends_with(" 2000")), "{kills:?}");
 }
 
 #[test]
