@@ -6,6 +6,7 @@
 
 mod devices;
 mod families;
+mod labels;
 mod layout;
 mod machine;
 mod names;
@@ -25,16 +26,18 @@ mod values;
 mod walk;
 mod write;
 
+use std::borrow::Cow;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustc_hash::FxHashMap;
 
 use self::devices::Devices;
+use self::labels::labels_of;
 use self::layout::Layout;
 use self::machine::Machine;
-use self::names::{NameSettings, Names, Socket, Wanted};
+use self::names::{LATELY, NameSettings, Named, Names, Socket, Wanted};
 use self::one::{Container, Look, Requests, State};
 use self::oom::OomKills;
 use self::own::OwnContainer;
@@ -42,7 +45,7 @@ use self::path::{Identity, Runtime};
 use self::signs::Signs;
 use self::values::Quantity;
 use self::walk::Group;
-use self::write::{Labels, Told, Writer};
+use self::write::{Told, Writer};
 use super::container_names::ContainerName;
 use super::kept_file::Reader;
 use super::{BuildError, CollectError, Collector, Flag, FlagKind, Host, HostPaths, Options, Pass, Spec};
@@ -102,12 +105,6 @@ const MACHINE_EVERY: u64 = 240;
 
 /// Most samples that the collector says of itself.
 const OWN_SAMPLES: usize = 8;
-
-/// Most labels of a container that are exposed.
-const MOST_LABELS: usize = 16;
-
-/// Longest value of a label, bytes.
-const LONGEST_LABEL: usize = 1024;
 
 fn build(host: &Host, options: &Options) -> Result<Box<dyn Collector>, BuildError> {
     let max = usize::try_from(options.number(MAX)).ok().filter(|max| *max > 0);
@@ -207,19 +204,25 @@ impl Collector for Containers {
         self.read_log(pass.now);
         let is_own = layout.is_own;
         self.layout = Some(layout);
-        if self.known.is_empty() && self.machine.is_none() {
+        // In a container, the log tells of others' kills.
+        let unseen = if is_own { Vec::new() } else { self.unseen(pass.now) };
+        if self.known.is_empty() && self.machine.is_none() && oom::lock(&self.kills).len() == 0 {
             return Ok(());
         }
         if found.came || gone {
             self.changed(is_own);
         }
         let known = &self.known;
-        let wanted = || known.iter().filter(|c| c.runtime.names_containers()).map(wanted).collect();
+        let wanted = || {
+            let known = known.iter().filter(|c| c.runtime.names_containers()).map(wanted);
+            known.chain(unseen.iter().filter_map(|(group, _)| wanted_unseen(group))).collect()
+        };
         if !is_own || known.len() > 1 {
             let missing = known.iter().any(Container::misses_its_name);
-            self.names.ask(found.came, missing, pass.deadline, wanted);
+            self.names.ask(found.came || !unseen.is_empty(), missing, pass.deadline, wanted);
         }
         self.label(found.came || gone);
+        self.label_unseen(&unseen);
         self.write(pass.now, found.left_out, out);
         Ok(())
     }
@@ -362,12 +365,10 @@ impl Containers {
                 Runtime::Lxc | Runtime::Machine => Some(Arc::default()),
                 _ => names.of(&container.id),
             };
-            let unnamed = if names.may_come(container.runtime, container.misses_its_name()) {
-                ""
-            } else {
-                &container.id
-            };
-            container.labels = labels_of(container, unnamed, exposed_labels);
+            let may_come = names.may_come(&container.id, container.runtime, container.misses_its_name());
+            let unnamed = if may_come { "" } else { &container.id };
+            let named = container.named.as_deref();
+            container.labels = labels_of(&container.path, named, unnamed, exposed_labels);
         }
         let name = |container: &Container| {
             let named = container.named.as_deref()?;
@@ -380,6 +381,27 @@ impl Containers {
             Some((container.id.clone(), name))
         };
         self.host.containers().set(self.known.iter().filter_map(name));
+    }
+
+    /// Groups of containers that came, were killed and went between two passes, and how long ago that was.
+    fn unseen(&self, now: Timestamp) -> Vec<(String, Duration)> {
+        oom::lock(&self.kills).unseen(now, |group| self.known.iter().any(|container| container.path == group))
+    }
+
+    /// Gives them the labels under which their counts are shown: once, when it is known what they were called.
+    fn label_unseen(&self, unseen: &[(String, Duration)]) {
+        for (group, since) in unseen {
+            let Some(identity) = path::identify(group) else { continue };
+            let named = self.names.of(&identity.id);
+            if !named.as_deref().is_some_and(Named::is_named)
+                && self.names.may_come(&identity.id, identity.runtime, false)
+                && *since < LATELY
+            {
+                continue;
+            }
+            let labels = labels_of(group, named.as_deref(), &identity.id, &self.exposed_labels);
+            oom::lock(&self.kills).gone(group, &labels);
+        }
     }
 
     fn write(&mut self, now: Timestamp, left_out: usize, out: &mut Batch) {
@@ -477,37 +499,11 @@ fn wanted(container: &Container) -> Wanted {
     }
 }
 
-/// `unnamed` is the name of one that has none.
-fn labels_of(container: &Container, unnamed: &str, exposed: &[String]) -> Labels {
-    let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
-    let mut pairs = vec![pair("id", &container.path)];
-    let Some(named) = container.named.as_deref() else {
-        pairs.push(pair("name", unnamed));
-        return Labels::new(pairs);
-    };
-    let name = if named.name.is_empty() { unnamed } else { &named.name };
-    pairs.extend([
-        pair("name", name),
-        pair("image", &named.image),
-        pair("container", &named.container),
-        pair("pod", &named.pod),
-        pair("namespace", &named.namespace),
-    ]);
-    let is_exposed = |label: &str| {
-        exposed.iter().any(|wanted| match wanted.strip_suffix('*') {
-            Some(prefix) => label.starts_with(prefix),
-            None => label == wanted,
-        })
-    };
-    let labels = named.labels.iter().filter(|(name, value)| value.len() <= LONGEST_LABEL && is_exposed(name));
-    pairs.extend(labels.take(MOST_LABELS).map(|(name, value)| (label_name(name), value.clone())));
-    Labels::new(pairs)
-}
-
-/// `container_label_` and the name, with `_` for what a label's name may not have.
-fn label_name(name: &str) -> String {
-    let allowed = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };
-    "container_label_".chars().chain(name.chars().map(allowed)).collect()
+/// Of a container whose group is no more.
+fn wanted_unseen(group: &str) -> Option<Wanted> {
+    let Identity { runtime, id, pod_uid } = path::identify(group)?;
+    let (id, pod_uid) = (id.into_owned(), pod_uid.map(Cow::into_owned));
+    runtime.names_containers().then_some(Wanted { id, inode: 0, runtime, pod_uid })
 }
 
 /// The container of a process out of its `/proc/PID/cgroup`: the innermost of any hierarchy. Source: cgroups(7).

@@ -142,6 +142,17 @@ impl OomKills {
         }
     }
 
+    /// Groups with kills of a container that was never there when one looked, and how long ago it was killed last.
+    pub(super) fn unseen(
+        &self,
+        now: Timestamp,
+        is_there: impl Fn(&str) -> bool,
+    ) -> Vec<(String, Duration)> {
+        let unseen =
+            self.groups.iter().filter(|(group, kills)| kills.labels.is_none() && !is_there(group));
+        unseen.map(|(group, kills)| (group.clone(), now.since(kills.last))).collect()
+    }
+
     /// Counts of those that are gone and were killed lately, and their labels; those of longer ago are forgotten.
     pub(super) fn of_gone(&mut self, now: Timestamp, is_there: impl Fn(&str) -> bool) -> Vec<(&Labels, f64)> {
         self.groups.retain(|group, kills| is_there(group) || now.since(kills.last) < STAYS);

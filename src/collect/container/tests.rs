@@ -395,6 +395,37 @@ fn containers_come_and_go_within_a_pass() {
 }
 
 #[test]
+fn kills_of_a_container_that_no_pass_saw() {
+    let record = |group: &str| format!("6,1,2,-;oom-kill:x,task_memcg={group},task=x,pid=2,uid=0\n");
+    let docker = format!("root/var/lib/docker/containers/{ID}/config.v2.json");
+    let fixture = version_2().file("root/dev/kmsg", "").option("container.label", "team").file(
+        &docker,
+        r#"{"Name":"/web","Config":{"Image":"i:1","Labels":{"team":"a"}}}"#,
+    );
+    let mut collector = fixture.collector("container");
+    assert_eq!(run(&mut *collector).0, "");
+    let groups = [format!("/docker/{ID}"), format!("/docker/{OTHER}/below"), "/lxc/box".into()];
+    let _fixture = fixture.file("root/dev/kmsg", groups.each_ref().map(|group| record(group)).concat());
+    let mut texts = std::iter::repeat_with(|| run(&mut *collector).0);
+    let text = texts.find(|text| text.contains(ID) && text.contains(OTHER)).unwrap();
+    let kills: Vec<_> = text.lines().filter(|line| line.starts_with("container_oom_events_total")).collect();
+    let want = [
+        format!(
+            r#"container_oom_events_total{{container_label_team="a",id="/docker/{ID}",image="i:1",name="web"}} 1"#
+        ),
+        format!(r#"container_oom_events_total{{id="/docker/{OTHER}",name="{OTHER}"}} 1"#),
+        r#"container_oom_events_total{id="/lxc/box",name="box"} 1"#.to_owned(),
+    ];
+    assert_eq!(kills, want);
+    // In a container, the log tells of others' kills.
+    let own = group_2(version_2(), "", "42").file("sys/fs/cgroup/cgroup.events", "").file("root/dev/kmsg", "");
+    let mut collector = own.collector("container");
+    let _own = own.file("root/dev/kmsg", record(&groups[0]));
+    let text = run(&mut *collector).0;
+    assert!(text.contains("container_last_seen{id=\"/\"") && !text.contains(ID), "{text}");
+}
+
+#[test]
 fn kills_that_fall_into_a_pass_are_counted_once() {
     let path = format!("/docker/{ID}");
     let mut fixture = version_2().file("root/dev/kmsg", "");

@@ -77,6 +77,11 @@ pub(super) struct Named {
 }
 
 impl Named {
+    /// Somebody has said what it is called.
+    pub(super) fn is_named(&self) -> bool {
+        !self.name.is_empty() || !self.pod.is_empty()
+    }
+
     /// Takes from another what is not known yet.
     fn fill(&mut self, other: Self) {
         for (own, other) in [
@@ -234,12 +239,13 @@ impl Names {
         self.shared.lock().names.get(id).cloned()
     }
 
-    /// Whether the name of a container of this runtime may still come: nobody was asked, the runtime did not answer, or
-    /// it may not have listed yet what came `lately`. Until it does, a container has none: one that changed would look
-    /// like two containers, of which one is gone.
-    pub(super) fn may_come(&self, runtime: Runtime, lately: bool) -> bool {
+    /// Whether the name of a container may still come: no round has asked of it yet, the runtime did not answer, or it may
+    /// not have listed yet what came `lately`. Until it does, a container has none: one that changed would look like two
+    /// containers, of which one is gone.
+    pub(super) fn may_come(&self, id: &str, runtime: Runtime, lately: bool) -> bool {
         let table = self.shared.lock();
-        let not_asked = table.finished == 0 && self.ask.is_some() && runtime != Runtime::Own;
+        let not_asked =
+            self.ask.is_some() && runtime.names_containers() && !table.names.contains_key(id);
         let mut sockets = self.settings.sockets.iter().filter(|socket| socket.runtime == runtime);
         let may_tell = |name| table.answers.iter().any(|(of, answered)| *of == name && (lately || !answered));
         not_asked || sockets.any(|socket| may_tell(socket.name))
@@ -333,11 +339,10 @@ impl Asking {
 
     /// Asks of those that files do not name, or not tell all of. `None` if there is none of them, or no such runtime.
     fn ask(&mut self, wanted: &[Wanted], named: &mut [Named], deadline: Instant) -> Option<bool> {
-        let is_unnamed = |named: &Named| named.name.is_empty() && named.pod.is_empty();
         let may_know = |container: &Wanted, named: &Named| match container.runtime {
             // Docker's file has all; Podman's have neither restarts, nor labels and health.
-            own if own == self.socket.runtime => is_unnamed(named) || named.restarts.is_none(),
-            Runtime::Unknown => is_unnamed(named),
+            own if own == self.socket.runtime => !named.is_named() || named.restarts.is_none(),
+            Runtime::Unknown => !named.is_named(),
             _ => false,
         };
         let open: Vec<_> = wanted.iter().zip(named).filter(|(w, n)| may_know(w, n)).collect();
@@ -347,7 +352,7 @@ impl Asking {
         let path = self.socket.path()?.to_owned();
         // What does not change is not asked again: Podman's service is started for each question.
         let stands = |container: &Wanted, named: &Named| {
-            !is_unnamed(named)
+            named.is_named()
                 && self
                     .inspected
                     .get(&container.id)
