@@ -24,7 +24,7 @@ use self::http::HttpError;
 pub(super) use self::json::survives;
 use super::path::Runtime;
 use crate::collect::HostPaths;
-use crate::model::OncePerState;
+use crate::model::{ColdSort as _, OncePerState};
 
 /// How often is asked anew: health and names may have changed.
 const REFRESH: Duration = Duration::from_secs(10);
@@ -317,11 +317,23 @@ fn work(settings: &NameSettings, shared: &Shared, asked: &Receiver<(u64, Vec<Wan
     }
 }
 
+/// What a runtime said of one container when it was asked of that alone.
+#[derive(Default)]
+struct Inspected {
+    /// Of the container's group at that time.
+    inode: u64,
+    /// When it was asked last, whatever came of it.
+    round: u64,
+    details: Option<Named>,
+}
+
 /// A runtime, and what it said.
 struct Asking {
     socket: Socket,
-    /// By id: of which group it was inspected, and what that gave.
-    inspected: FxHashMap<String, (u64, Named)>,
+    /// By id.
+    inspected: FxHashMap<String, Inspected>,
+    /// Number of times that it was asked for its list.
+    round: u64,
     /// Whether it answered last, and if not why.
     health: OncePerState<Option<String>>,
     answered: bool,
@@ -332,6 +344,7 @@ impl Asking {
         Self {
             socket,
             inspected: FxHashMap::default(),
+            round: 0,
             health: OncePerState::starting_at(None),
             answered: false,
         }
@@ -352,17 +365,14 @@ impl Asking {
         let path = self.socket.path()?.to_owned();
         // What does not change is not asked again: Podman's service is started for each question.
         let stands = |container: &Wanted, named: &Named| {
-            named.is_named()
-                && self
-                    .inspected
-                    .get(&container.id)
-                    .is_some_and(|(inode, details)| *inode == container.inode && details.health.is_none())
+            let known = self.inspected.get(&container.id).filter(|known| known.inode == container.inode);
+            let details = known.and_then(|known| known.details.as_ref());
+            named.is_named() && details.is_some_and(|details| details.health.is_none())
         };
         if self.answered && open.iter().all(|(container, named)| stands(container, named)) {
             for (container, named) in open {
-                if let Some((_, details)) = self.inspected.get(&container.id) {
-                    named.fill(details.clone());
-                }
+                let known = self.inspected.get(&container.id);
+                named.fill(known.and_then(|known| known.details.clone()).unwrap_or_default());
             }
             return Some(true);
         }
@@ -393,37 +403,47 @@ impl Asking {
         let listed = json::list(&body).map_err(HttpError::Io)?;
         drop(body);
         let mut listed: FxHashMap<String, Named> = listed.into_iter().collect();
+        let there = open.into_iter().filter_map(|(container, named)| {
+            let found = listed.remove(&container.id)?;
+            Some((container, named, found, self.inspected.remove(&container.id).unwrap_or_default()))
+        });
+        let mut there: Vec<_> = there.collect();
+        // Who waits longest comes first: one that is slow tells of all after some rounds, also where it never tells of one.
+        there.cold_sort_by_key(|(.., known)| known.round);
+        self.round += 1;
+        self.inspected.clear();
         let mut left = MOST_INSPECTED;
-        let mut kept = FxHashMap::default();
-        for (container, named) in open {
-            let Some(found) = listed.remove(&container.id) else { continue };
-            let known = self.inspected.remove(&container.id);
+        for (container, named, found, mut known) in there {
             // Podman says nothing of health in its list.
-            let is_known = known.as_ref().is_some_and(|(inode, known)| {
-                *inode == container.inode && (known.health.is_none() || found.health.is_some())
-            });
-            let details = if is_known || left == 0 {
-                known
-            } else {
+            let stands = |details: &Named| details.health.is_none() || found.health.is_some();
+            let is_known = known.inode == container.inode && known.details.as_ref().is_some_and(stands);
+            if !is_known && left > 0 {
                 left -= 1;
-                let target = format!("/containers/{}/json", container.id);
-                match http::get(path, &target, deadline).map(|body| json::inspected(&body)) {
-                    Ok(Ok(details)) => Some((container.inode, details)),
-                    // It went meanwhile.
-                    Err(HttpError::Status(_)) | Ok(Err(_)) => None,
-                    Err(error) => return Err(error),
+                known.round = self.round;
+                match inspect(path, &container.id, deadline) {
+                    Ok(details) => (known.inode, known.details) = (container.inode, details),
+                    // What the list says must do, and what is known from earlier.
+                    Err(_) => left = 0,
                 }
-            };
+            }
             let health = found.health;
             // The list's image is an id where another image has the name by now.
-            if let Some((inode, details)) = details {
+            if let Some(details) = &known.details {
                 named.fill(details.clone());
-                kept.insert(container.id.clone(), (inode, details));
             }
             named.fill(found);
             named.health = health.or(named.health);
+            self.inspected.insert(container.id.clone(), known);
         }
-        self.inspected = kept;
         Ok(())
+    }
+}
+
+/// What a runtime says of one container; nothing if that went meanwhile.
+fn inspect(path: &Path, id: &str, deadline: Instant) -> Result<Option<Named>, HttpError> {
+    match http::get(path, &format!("/containers/{id}/json"), deadline) {
+        Ok(body) => Ok(json::inspected(&body).ok()),
+        Err(HttpError::Status(_)) => Ok(None),
+        Err(error) => Err(error),
     }
 }

@@ -20,7 +20,7 @@ fn wanted(runtime: Runtime, pod_uid: Option<&str>) -> Vec<Wanted> {
     vec![Wanted { id: ID.to_owned(), inode: 1, runtime, pod_uid: pod_uid.map(str::to_owned) }]
 }
 
-/// One round, however long it takes.
+/// One round, however long it takes; what it gave for the first.
 fn round(names: &mut Names, wanted: &[Wanted]) -> Arc<Named> {
     names.ask(true, false, Instant::now() + Duration::from_secs(60), || wanted.to_vec());
     let round = names.shared.lock().asked;
@@ -28,7 +28,7 @@ fn round(names: &mut Names, wanted: &[Wanted]) -> Arc<Named> {
     let wait =
         names.shared.answered.wait_timeout_while(table, Duration::from_secs(60), |t| t.finished < round);
     drop(wait.unwrap());
-    names.of(ID).unwrap()
+    names.of(&wanted[0].id).unwrap()
 }
 
 fn named(fixture: &Fixture, runtime: Runtime, pod_uid: Option<&str>) -> Named {
@@ -123,24 +123,28 @@ fn a_file_that_is_written_anew_is_read_anew() {
 
 /// A runtime that answers as long as `works`, and hangs up otherwise.
 fn runtime(fixture: &Fixture, works: Arc<AtomicBool>) -> Socket {
-    let path = fixture.path().join("runtime.sock");
+    answering(fixture.path().join("runtime.sock"), move |request| {
+        let body = if request.starts_with("GET /containers/json?all=1&filters=%7B") {
+            format!(r#"[{{"Id":"{ID}","Names":["/web"],"Image":"sha256:1","Status":"Up (healthy)"}}]"#)
+        } else {
+            assert!(request.starts_with(&format!("GET /containers/{ID}/json ")), "{request}");
+            r#"{"Name":"/web","RestartCount":1,"Config":{"Image":"nginx:1"}}"#.to_owned()
+        };
+        works.load(Ordering::Relaxed).then_some(body)
+    })
+}
+
+/// A runtime that gives such answers, and hangs up where there is none.
+fn answering(path: PathBuf, answer: impl Fn(&str) -> Option<String> + Send + 'static) -> Socket {
     let listener = UnixListener::bind(&path).unwrap();
     std::thread::spawn(move || {
         for stream in listener.incoming() {
             let mut stream = stream.unwrap();
             let mut request = [0; 256];
             let read = stream.read(&mut request).unwrap();
-            let request = String::from_utf8_lossy(&request[..read]).into_owned();
-            if !works.load(Ordering::Relaxed) {
-                continue;
+            if let Some(body) = answer(&String::from_utf8_lossy(&request[..read])) {
+                let _ = write!(stream, "HTTP/1.0 200 OK\r\n\r\n{body}");
             }
-            let body = if request.starts_with("GET /containers/json?all=1&filters=%7B") {
-                format!(r#"[{{"Id":"{ID}","Names":["/web"],"Image":"sha256:1","Status":"Up (healthy)"}}]"#)
-            } else {
-                assert!(request.starts_with(&format!("GET /containers/{ID}/json ")), "{request}");
-                r#"{"Name":"/web","RestartCount":1,"Config":{"Image":"nginx:1"}}"#.to_owned()
-            };
-            let _ = write!(stream, "HTTP/1.0 200 OK\r\n\r\n{body}");
         }
     });
     given(path)
@@ -164,6 +168,31 @@ fn a_runtime_that_comes_later_goes_and_comes_back() {
         assert_eq!(names.answers(), [("docker", is_up)]);
         if !name.is_empty() {
             assert_eq!((&*got.image, got.restarts, got.health), ("nginx:1", Some(1), Some(Health::Healthy)));
+        }
+    }
+}
+
+#[test]
+fn a_runtime_that_does_not_tell_of_one_tells_of_the_others() {
+    let fixture = Fixture::new();
+    let id = |at: u32| format!("{at:064x}");
+    let listed: Vec<_> = (0..4).map(|at| format!(r#"{{"Id":"{}","Names":["/{at}"],"Image":"i"}}"#, id(at))).collect();
+    let (list, never) = (format!("[{}]", listed.join(",")), format!("GET /containers/{}/json ", id(0)));
+    let socket = answering(fixture.path().join("slow.sock"), move |request| {
+        if request.starts_with("GET /containers/json") {
+            return Some(list.clone());
+        }
+        (!request.starts_with(&never)).then(|| r#"{"RestartCount":7}"#.to_owned())
+    });
+    let mut names = Names::new(settings(&fixture, vec![socket]));
+    let of = |at| Wanted { id: id(at), inode: 1, runtime: Runtime::Docker, pod_uid: None };
+    let wanted: Vec<_> = (0..4).map(of).collect();
+    for restarts in [[None; 4], [None, Some(7), Some(7), Some(7)]] {
+        round(&mut names, &wanted);
+        assert_eq!(names.answers(), [("docker", true)]);
+        for (at, restarts) in restarts.into_iter().enumerate() {
+            let got = names.of(&wanted[at].id).unwrap();
+            assert_eq!((&*got.name, &*got.image, got.restarts), (&*at.to_string(), "i", restarts));
         }
     }
 }
