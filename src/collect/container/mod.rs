@@ -84,7 +84,7 @@ pub(super) static SPEC: Spec = Spec {
         Flag::new(
             TIMEOUT,
             FlagKind::Duration("2s"),
-            "How long runtimes may take to tell names. Nothing but names waits for them.",
+            "How long each runtime may take to tell names. Nothing but names waits for it.",
         ),
         Flag::new(
             PER_CPU,

@@ -137,7 +137,7 @@ impl Socket {
 pub(super) struct NameSettings {
     pub(super) paths: HostPaths,
     pub(super) sockets: Vec<Socket>,
-    /// How long a runtime may take in a round.
+    /// How long each runtime may take in a round.
     pub(super) timeout: Duration,
 }
 
@@ -284,9 +284,9 @@ fn work(settings: &NameSettings, shared: &Shared, asked: &Receiver<(u64, Vec<Wan
         let began = Instant::now();
         let mut named = files.look_up(&settings.paths, &wanted);
         let before = shared.lock().names.clone();
-        let deadline = Instant::now() + settings.timeout;
         let mut answers = Vec::new();
         for runtime in &mut runtimes {
+            let deadline = Instant::now() + settings.timeout;
             if let Some(answered) = runtime.ask(&wanted, &mut named, deadline) {
                 answers.push((runtime.socket.name, answered));
             }

@@ -216,6 +216,22 @@ fn a_runtime_that_never_answers_is_waited_for_once() {
 }
 
 #[test]
+fn a_runtime_that_hangs_takes_no_time_of_another() {
+    let fixture = Fixture::new();
+    let path = fixture.path().join("hangs.sock");
+    let _listener = UnixListener::bind(&path).unwrap();
+    let hangs = Socket { name: "hangs", runtime: Runtime::Podman, ..given(path) };
+    let answers = runtime(&fixture, Arc::new(AtomicBool::new(true)));
+    let timeout = Duration::from_millis(200);
+    let mut names = Names::new(NameSettings { timeout, ..settings(&fixture, vec![hangs, answers]) });
+    let other = Wanted { id: "f".repeat(64), ..wanted(Runtime::Podman, None).remove(0) };
+    let wanted = [wanted(Runtime::Docker, None).remove(0), other];
+    // On a busy machine even the other may take long.
+    assert!((0..50).any(|_| &*round(&mut names, &wanted).name == "web"));
+    assert_eq!(names.answers(), [("hangs", false), ("docker", true)]);
+}
+
+#[test]
 fn nobody_is_asked_of_what_files_know() {
     let file = format!("root/var/lib/docker/containers/{ID}/config.v2.json");
     let fixture = Fixture::new().file(&file, r#"{"Name":"/web","RestartCount":0}"#);
