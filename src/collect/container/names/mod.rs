@@ -413,7 +413,7 @@ impl Asking {
         self.round += 1;
         self.inspected.clear();
         let mut left = MOST_INSPECTED;
-        for (container, named, found, mut known) in there {
+        for (container, named, mut found, mut known) in there {
             // Podman says nothing of health in its list.
             let stands = |details: &Named| details.health.is_none() || found.health.is_some();
             let is_known = known.inode == container.inode && known.details.as_ref().is_some_and(stands);
@@ -427,6 +427,8 @@ impl Asking {
                 }
             }
             let health = found.health;
+            // Since it was asked of alone, somebody may have renamed it.
+            named.fill(Named { name: std::mem::take(&mut found.name), ..Named::default() });
             // The list's image is an id where another image has the name by now.
             if let Some(details) = &known.details {
                 named.fill(details.clone());

@@ -173,6 +173,25 @@ fn a_runtime_that_comes_later_goes_and_comes_back() {
 }
 
 #[test]
+fn a_container_that_is_renamed() {
+    let fixture = Fixture::new();
+    let renamed = Arc::new(AtomicBool::new(false));
+    let is_renamed = Arc::clone(&renamed);
+    let socket = answering(fixture.path().join("runtime.sock"), move |request| {
+        let name = if is_renamed.load(Ordering::Relaxed) { "new" } else { "old" };
+        let list = format!(r#"[{{"Id":"{ID}","Names":["/{name}"],"Image":"sha256:1"}}]"#);
+        let details = r#"{"Name":"/old","RestartCount":1,"Config":{"Image":"nginx:1"}}"#;
+        Some(if request.starts_with("GET /containers/json") { list } else { details.to_owned() })
+    });
+    let mut names = Names::new(settings(&fixture, vec![socket]));
+    for (is_new, name) in [(false, "old"), (true, "new")] {
+        renamed.store(is_new, Ordering::Relaxed);
+        let got = round(&mut names, &wanted(Runtime::Docker, None));
+        assert_eq!((&*got.name, &*got.image, got.restarts), (name, "nginx:1", Some(1)));
+    }
+}
+
+#[test]
 fn a_runtime_that_does_not_tell_of_one_tells_of_the_others() {
     let fixture = Fixture::new();
     let id = |at: u32| format!("{at:064x}");
