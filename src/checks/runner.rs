@@ -100,6 +100,8 @@ struct Known {
     /// Whether it was looked at.
     looked: bool,
     failing: Failing,
+    /// Of a backup.
+    past: backup::Past,
 }
 
 /// A check that runs.
@@ -288,10 +290,17 @@ impl Run {
     }
 
     async fn look_at_backups(&self, inner: &Inner, settings: &BackupSettings) -> Result<(), String> {
-        let (clock, owned) = (inner.clock, settings.clone());
-        let looked = self.on_thread(inner, settings.timeout, move || backup::look(&owned, clock())).await;
-        let (samples, result) = looked.unwrap_or_else(|why| (backup::unreadable(settings), Err(why)));
+        let (clock, owned, mut past) = (inner.clock, settings.clone(), lock(&self.known).past.clone());
+        let look = move || (backup::look(&owned, &mut past, clock()), past);
+        let looked = self.on_thread(inner, settings.timeout, look).await;
         let mut known = lock(&self.known);
+        let (samples, result) = match looked {
+            Ok((looked, past)) => {
+                known.past = past;
+                looked
+            }
+            Err(why) => (backup::unreadable(settings), Err(why)),
+        };
         known.samples = backup::still_known(samples, &known.samples, result.is_ok()).into();
         result
     }

@@ -318,6 +318,9 @@ Which TLS is spoken is said under [Scraping](#scraping).
 - `restore_test`: `period`, in which a restore is due, and `path`, a file that is touched when one went well.
 - `interval` (1m), `timeout` (30s).
 
+Of the size of a backup its length counts, holes included. It is compared with the files before it; where there is only one, as
+where a job overwrites its file, with those that were seen since the start.
+
 `checks.certificates`, for each source:
 
 - `name`: the label `source_name`.
