@@ -349,6 +349,10 @@ impl Event {
         if (is_deployment || self.kind == INCIDENT) && self.service.is_empty() {
             wrong("service: is missing");
         }
+        // An end in whole seconds, as of `date +%s`, is any instant of its second; a time that was not given has milliseconds.
+        if self.end_ms.is_some_and(|end| end % 1_000 == 0 && end / 1_000 == self.at_ms / 1_000) {
+            self.end_ms = Some(self.at_ms);
+        }
         if self.end_ms.is_some_and(|end| end < self.at_ms) {
             wrong("end: lies before time");
         }

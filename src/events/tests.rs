@@ -260,6 +260,31 @@ fn a_new_series_is_zero_before_it_counts() {
 }
 
 #[test]
+fn an_end_in_whole_seconds_may_fall_into_the_second_of_the_begin() {
+    let begin = Timestamp::from_millis(NOW_S * 1_000 + 457);
+    for (end, want_ms) in [
+        (format!("{NOW_S}"), Some(457)),
+        (format!("{NOW_S}.0"), Some(457)),
+        (format!("{NOW_S}.458"), Some(458)),
+        (format!("{}", NOW_S + 1), Some(1_000)),
+        (format!("{NOW_S}.456"), None),
+        (format!("{}", NOW_S - 1), None),
+    ] {
+        let log = open(&store());
+        post(&log, r#"{"id": "i", "type": "incident", "service": "s"}"#, begin).unwrap();
+        let ended = post(&log, &format!(r#"{{"id": "i", "end": {end}}}"#), at(2));
+        match want_ms {
+            Some(want) => {
+                ended.unwrap();
+                let events = log.list(&EventFilter { limit: 10, ..EventFilter::default() });
+                assert_eq!(events[0].end_ms, Some(NOW_S * 1_000 + want), "{end}");
+            }
+            None => assert!(ended.unwrap_err().contains("end: lies before time"), "{end}"),
+        }
+    }
+}
+
+#[test]
 fn every_mistake_of_a_post_is_told_and_nothing_is_taken() {
     let log = open(&store());
     for (body, message) in [
