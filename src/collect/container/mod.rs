@@ -107,41 +107,7 @@ const MACHINE_EVERY: u64 = 240;
 const OWN_SAMPLES: usize = 8;
 
 fn build(host: &Host, options: &Options) -> Result<Box<dyn Collector>, BuildError> {
-    let max = usize::try_from(options.number(MAX)).ok().filter(|max| *max > 0);
-    let Some(max) = max else {
-        let what = format!("--collector.{MAX} must be at least 1");
-        return Err(BuildError { collector: SPEC.name, what });
-    };
-    let sockets = [
-        socket(&host.paths, options, "docker", Runtime::Docker, DOCKER),
-        socket(&host.paths, options, "podman", Runtime::Podman, PODMAN),
-    ];
-    let settings = NameSettings {
-        paths: host.paths.clone(),
-        sockets: sockets.into_iter().flatten().collect(),
-        timeout: options.duration(TIMEOUT),
-    };
-    Ok(Box::new(Containers {
-        host: host.clone(),
-        reader: Reader::new(host.descriptors.clone()),
-        layout: None,
-        max,
-        requests: Requests { per_cpu: options.switch(PER_CPU), processes: options.switch(PROCESSES) },
-        exposed_labels: options.list(LABELS).to_vec(),
-        names: Names::new(settings),
-        names_seen: 0,
-        kills: oom::of_host(&host.paths),
-        devices: Devices::new(&host.paths.sysfs),
-        machine: None,
-        machine_due: 0,
-        signs: Signs::default(),
-        own: OwnContainer::default(),
-        host_network: None,
-        known: Vec::new(),
-        by_inode: FxHashMap::default(),
-        boot_time: None,
-        pass: 0,
-    }))
+    Ok(Box::new(Containers::new(host, options)?))
 }
 
 /// A socket as given; the default first below the root of the host.
@@ -170,6 +136,8 @@ struct Containers {
     names: Names,
     /// Of the changes of names: up to which labels are made.
     names_seen: u64,
+    /// How many that came lately had no name in the last pass.
+    missing: usize,
     kills: Arc<Mutex<OomKills>>,
     devices: Devices,
     machine: Option<Machine>,
@@ -213,15 +181,17 @@ impl Collector for Containers {
             self.changed(is_own);
         }
         let known = &self.known;
+        let missing = known.iter().filter(|container| container.misses_its_name()).count();
         let wanted = || {
             let known = known.iter().filter(|c| c.runtime.names_containers()).map(wanted);
             known.chain(unseen.iter().filter_map(|(group, _)| wanted_unseen(group))).collect()
         };
         if !is_own || known.len() > 1 {
-            let missing = known.iter().any(Container::misses_its_name);
-            self.names.ask(found.came || !unseen.is_empty(), missing, pass.deadline, wanted);
+            self.names.ask(found.came || !unseen.is_empty(), missing > 0, pass.deadline, wanted);
         }
-        self.label(found.came || gone);
+        // One may have waited for its name long enough.
+        let given_up = std::mem::replace(&mut self.missing, missing) != missing;
+        self.label(found.came || gone || given_up);
         self.label_unseen(&unseen);
         self.write(pass.now, found.left_out, out);
         Ok(())
@@ -239,6 +209,45 @@ struct Found {
 }
 
 impl Containers {
+    fn new(host: &Host, options: &Options) -> Result<Self, BuildError> {
+        let max = usize::try_from(options.number(MAX)).ok().filter(|max| *max > 0);
+        let Some(max) = max else {
+            let what = format!("--collector.{MAX} must be at least 1");
+            return Err(BuildError { collector: SPEC.name, what });
+        };
+        let sockets = [
+            socket(&host.paths, options, "docker", Runtime::Docker, DOCKER),
+            socket(&host.paths, options, "podman", Runtime::Podman, PODMAN),
+        ];
+        let settings = NameSettings {
+            paths: host.paths.clone(),
+            sockets: sockets.into_iter().flatten().collect(),
+            timeout: options.duration(TIMEOUT),
+        };
+        Ok(Self {
+            host: host.clone(),
+            reader: Reader::new(host.descriptors.clone()),
+            layout: None,
+            max,
+            requests: Requests { per_cpu: options.switch(PER_CPU), processes: options.switch(PROCESSES) },
+            exposed_labels: options.list(LABELS).to_vec(),
+            names: Names::new(settings),
+            names_seen: 0,
+            missing: 0,
+            kills: oom::of_host(&host.paths),
+            devices: Devices::new(&host.paths.sysfs),
+            machine: None,
+            machine_due: 0,
+            signs: Signs::default(),
+            own: OwnContainer::default(),
+            host_network: None,
+            known: Vec::new(),
+            by_inode: FxHashMap::default(),
+            boot_time: None,
+            pass: 0,
+        })
+    }
+
     /// Walks the tree: takes in what came, forgets what went.
     fn discover(&mut self, layout: &Layout) -> std::io::Result<Found> {
         let Self { known, by_inode, max, pass, .. } = self;

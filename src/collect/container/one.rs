@@ -350,7 +350,9 @@ impl Container {
 
     /// It came lately, and nobody has said yet what it is called.
     pub(super) fn misses_its_name(&self) -> bool {
-        !self.named.as_deref().is_some_and(Named::is_named) && self.runtime.names_containers() && self.since.elapsed() < LATELY
+        !self.named.as_deref().is_some_and(Named::is_named)
+            && self.runtime.names_containers()
+            && self.since.elapsed() < LATELY
     }
 
     /// What was read of a quantity.

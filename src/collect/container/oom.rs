@@ -143,13 +143,8 @@ impl OomKills {
     }
 
     /// Groups with kills of a container that was never there when one looked, and how long ago it was killed last.
-    pub(super) fn unseen(
-        &self,
-        now: Timestamp,
-        is_there: impl Fn(&str) -> bool,
-    ) -> Vec<(String, Duration)> {
-        let unseen =
-            self.groups.iter().filter(|(group, kills)| kills.labels.is_none() && !is_there(group));
+    pub(super) fn unseen(&self, now: Timestamp, is_there: impl Fn(&str) -> bool) -> Vec<(String, Duration)> {
+        let unseen = self.groups.iter().filter(|(group, kills)| kills.labels.is_none() && !is_there(group));
         unseen.map(|(group, kills)| (group.clone(), now.since(kills.last))).collect()
     }
 

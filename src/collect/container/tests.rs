@@ -2,14 +2,16 @@
 //!
 //! Goldens are in `goldens/`; with `UPDATE_GOLDEN` set they are written anew.
 
+mod kills;
+
 use std::collections::BTreeSet;
-use std::io::Write as _;
-use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::collect::Pass;
+use super::Containers;
+use super::names::LATELY;
 use crate::collect::host::testing::{Fixture, NOW, run};
+use crate::collect::{Host, HostPaths, Options, Pass};
 use crate::model::Batch;
 
 const ID: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
@@ -395,71 +397,30 @@ fn containers_come_and_go_within_a_pass() {
 }
 
 #[test]
-fn kills_of_a_container_that_no_pass_saw() {
-    let record = |group: &str| format!("6,1,2,-;oom-kill:x,task_memcg={group},task=x,pid=2,uid=0\n");
-    let docker = format!("root/var/lib/docker/containers/{ID}/config.v2.json");
-    let fixture = version_2().file("root/dev/kmsg", "").option("container.label", "team").file(
-        &docker,
-        r#"{"Name":"/web","Config":{"Image":"i:1","Labels":{"team":"a"}}}"#,
-    );
-    let mut collector = fixture.collector("container");
-    assert_eq!(run(&mut *collector).0, "");
-    let groups = [format!("/docker/{ID}"), format!("/docker/{OTHER}/below"), "/lxc/box".into()];
-    let _fixture = fixture.file("root/dev/kmsg", groups.each_ref().map(|group| record(group)).concat());
-    let mut texts = std::iter::repeat_with(|| run(&mut *collector).0);
-    let text = texts.find(|text| text.contains(ID) && text.contains(OTHER)).unwrap();
-    let kills: Vec<_> = text.lines().filter(|line| line.starts_with("container_oom_events_total")).collect();
-    let want = [
-        format!(
-            r#"container_oom_events_total{{container_label_team="a",id="/docker/{ID}",image="i:1",name="web"}} 1"#
-        ),
-        format!(r#"container_oom_events_total{{id="/docker/{OTHER}",name="{OTHER}"}} 1"#),
-        r#"container_oom_events_total{id="/lxc/box",name="box"} 1"#.to_owned(),
-    ];
-    assert_eq!(kills, want);
-    // In a container, the log tells of others' kills.
-    let own = group_2(version_2(), "", "42").file("sys/fs/cgroup/cgroup.events", "").file("root/dev/kmsg", "");
-    let mut collector = own.collector("container");
-    let _own = own.file("root/dev/kmsg", record(&groups[0]));
-    let text = run(&mut *collector).0;
-    assert!(text.contains("container_last_seen{id=\"/\"") && !text.contains(ID), "{text}");
-}
-
-#[test]
-fn kills_that_fall_into_a_pass_are_counted_once() {
-    let path = format!("/docker/{ID}");
-    let mut fixture = version_2().file("root/dev/kmsg", "");
-    // Those that are read between the log and the one that is killed.
-    for at in 0..10 {
-        fixture = group_2(fixture, &format!("/docker/{}", ID.replace("0123", &format!("000{at}"))), "0");
-    }
-    let events = format!("sys/fs/cgroup{path}/memory.events");
-    let fixture = group_2(fixture, &path, "42").file(&events, "oom_kill 0001\n");
-    let mut collector = fixture.collector("container");
-    assert!(run(&mut *collector).1.is_ok());
-    // As the kernel: first the record, then the count, which never reads as more than it is.
-    let mut log =
-        std::fs::OpenOptions::new().append(true).open(fixture.path().join("root/dev/kmsg")).unwrap();
-    let events = std::fs::OpenOptions::new().write(true).open(fixture.path().join(events)).unwrap();
-    let record = format!("6,1,2,-;oom-kill:constraint=x,task_memcg={path},task=x,pid=2,uid=0\n");
-    let killer = std::thread::spawn(move || {
-        for kills in 2..=2000 {
-            log.write_all(record.as_bytes()).unwrap();
-            for (at, digit) in (9..13_u32).zip(format!("{kills:04}").bytes()).rev() {
-                events.write_all_at(&[digit], at.into()).unwrap();
-            }
-        }
-    });
-    let mut is_over = false;
-    let text = loop {
-        let text = run(&mut *collector).0;
-        if is_over {
-            break text;
-        }
-        is_over = killer.is_finished();
+fn a_bare_id_has_no_name_while_a_runtime_that_may_know_it_does_not_answer() {
+    let path = format!("/mygroup/{ID}");
+    let fixture = group_2(version_2(), &path, "42");
+    let below = |part: &str| fixture.path().join(part);
+    let paths = HostPaths {
+        procfs: below("proc"),
+        sysfs: below("sys"),
+        rootfs: below("root"),
+        ..HostPaths::default()
     };
-    let kills = text.lines().find(|line| line.starts_with("container_oom_events_total") && line.contains(ID));
-    assert!(kills.is_some_and(|line| line.ends_with(" 2000")), "{kills:?}");
+    let mut options = Options::default();
+    options.set("container.docker-socket", below("none.sock").to_str().unwrap()).unwrap();
+    options.set("container.podman-socket", "").unwrap();
+    let mut collector = Containers::new(&Host::new(paths), &options).unwrap();
+    let nameless = format!("container_last_seen{{id=\"{path}\"}}");
+    let mut texts = std::iter::repeat_with(|| {
+        let text = run(&mut collector).0;
+        assert!(text.contains(&nameless), "{text}");
+        text
+    });
+    assert!(texts.any(|text| text.contains("outrigger_container_runtime_up{runtime=\"docker\"} 0")));
+    drop(texts);
+    collector.known[0].since = Instant::now().checked_sub(LATELY).unwrap();
+    assert!(run(&mut collector).0.contains(&format!("id=\"{path}\",name=\"{ID}\"")));
 }
 
 #[test]

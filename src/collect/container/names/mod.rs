@@ -244,11 +244,14 @@ impl Names {
     /// containers, of which one is gone.
     pub(super) fn may_come(&self, id: &str, runtime: Runtime, lately: bool) -> bool {
         let table = self.shared.lock();
-        let not_asked =
-            self.ask.is_some() && runtime.names_containers() && !table.names.contains_key(id);
-        let mut sockets = self.settings.sockets.iter().filter(|socket| socket.runtime == runtime);
-        let may_tell = |name| table.answers.iter().any(|(of, answered)| *of == name && (lately || !answered));
-        not_asked || sockets.any(|socket| may_tell(socket.name))
+        let not_asked = self.ask.is_some() && runtime.names_containers() && !table.names.contains_key(id);
+        let may_tell = |socket: &Socket| match table.answers.iter().find(|(of, _)| *of == socket.name) {
+            Some((_, answered)) if socket.runtime == runtime => lately || !answered,
+            // A bare id may be of any runtime, and of one that nobody can ask.
+            Some((_, answered)) => runtime == Runtime::Unknown && lately && !answered,
+            None => false,
+        };
+        not_asked || self.settings.sockets.iter().any(may_tell)
     }
 
     /// Runtimes that were asked in the last round, and whether they answered.

@@ -195,7 +195,8 @@ fn a_container_that_is_renamed() {
 fn a_runtime_that_does_not_tell_of_one_tells_of_the_others() {
     let fixture = Fixture::new();
     let id = |at: u32| format!("{at:064x}");
-    let listed: Vec<_> = (0..4).map(|at| format!(r#"{{"Id":"{}","Names":["/{at}"],"Image":"i"}}"#, id(at))).collect();
+    let listed: Vec<_> =
+        (0..4).map(|at| format!(r#"{{"Id":"{}","Names":["/{at}"],"Image":"i"}}"#, id(at))).collect();
     let (list, never) = (format!("[{}]", listed.join(",")), format!("GET /containers/{}/json ", id(0)));
     let socket = answering(fixture.path().join("slow.sock"), move |request| {
         if request.starts_with("GET /containers/json") {
