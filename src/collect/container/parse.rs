@@ -347,21 +347,23 @@ pub(super) fn serviced(text: &[u8], stats: &mut Stats) {
     for device in &mut stats.devices {
         (device.reads, device.writes) = (None, None);
     }
+    stats.transfers = 0.0;
     serviced_by_bfq(text, stats);
 }
 
 /// `blkio.bfq.io_serviced`, after what throttling has counted.
 pub(super) fn serviced_by_bfq(text: &[u8], stats: &mut Stats) {
-    by_operation(text, stats, |device| [&mut device.reads, &mut device.writes]);
+    stats.transfers += by_operation(text, stats, |device| [&mut device.reads, &mut device.writes]);
 }
 
 /// Of what two files count of a device the larger: newer kernels count for throttling only where it is in use, and a
-/// scheduler counts only its own devices. Neither count ever falls, so this does not.
+/// scheduler counts only its own devices. Neither count ever falls, so this does not. Returns the sum of what the file has.
 fn by_operation(
     text: &[u8],
     stats: &mut Stats,
     counts: fn(&mut super::values::Device) -> [&mut Option<f64>; 2],
-) {
+) -> f64 {
+    let mut sum = 0.0;
     for line in lines(text) {
         let mut fields = fields(line);
         let (device, operation, n) = (fields.next(), fields.next(), fields.next());
@@ -375,9 +377,11 @@ fn by_operation(
                 b"Write" => written,
                 _ => continue,
             };
+            sum += value(n);
             *count = Some(count.unwrap_or_default().max(value(n)));
         }
     }
+    sum
 }
 
 fn device_number(text: &[u8]) -> Option<(u32, u32)> {

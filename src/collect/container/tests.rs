@@ -212,6 +212,24 @@ fn transfers_of_version_1_include_groups_below_and_disks_with_a_scheduler() {
 }
 
 #[test]
+fn bytes_of_version_1_rise_with_either_count() {
+    // Throttling, which is no longer in use, has counted more than the scheduler.
+    let file = |policy: &str, name: &str| format!("sys/fs/cgroup/blkio/docker/{ID}/blkio.{policy}.{name}");
+    let mut fixture = group_1(version_1(), &format!("/docker/{ID}"), "42")
+        .file(&file("throttle", "io_serviced"), "8:0 Read 1000\n")
+        .file(&file("throttle", "io_service_bytes"), "8:0 Read 4000\n");
+    let mut collector = fixture.collector("container");
+    for reads in 1..=20 {
+        fixture = fixture
+            .file(&file("bfq", "io_serviced"), format!("8:0 Read {reads}\n"))
+            .file(&file("bfq", "io_service_bytes"), format!("8:0 Read {}\n", 4000 + reads));
+        let text = run(&mut *collector).0;
+        let bytes = text.lines().find(|line| line.starts_with("container_fs_reads_bytes_total"));
+        assert!(bytes.is_some_and(|line| line.ends_with(&format!(" {}", 4000 + reads))), "{reads}: {bytes:?}");
+    }
+}
+
+#[test]
 fn groups_that_a_runtime_makes_one_after_another() {
     // Of a container that is new, of one that is found later, and of one whose process tells where.
     for (passes, made) in [(1, "docker"), (5, "docker"), (100, "docker"), (1, "system.slice/docker")] {

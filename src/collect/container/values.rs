@@ -113,6 +113,8 @@ pub(super) struct Device {
 pub(super) struct Stats {
     pub(super) values: Values,
     pub(super) devices: Vec<Device>,
+    /// All reads and writes that were told of, by whatever file.
+    pub(super) transfers: f64,
     /// Seconds of each processor.
     pub(super) per_cpu: Vec<f64>,
     /// Processes of the group: the first of them.
@@ -124,6 +126,7 @@ impl Stats {
     pub(super) fn clear(&mut self) {
         self.values.clear();
         self.devices.clear();
+        self.transfers = 0.0;
         self.per_cpu.clear();
         self.pids.clear();
     }
@@ -187,9 +190,9 @@ impl Readings {
         &self.work.pids
     }
 
-    /// Reads and writes of all devices.
+    /// Reads and writes of all devices. Of two files that count some of them this is the sum, which rises with either.
     pub(super) fn transfers(&self) -> f64 {
-        self.devices().iter().flat_map(|device| [device.reads, device.writes]).flatten().sum()
+        self.moved.transfers
     }
 }
 
