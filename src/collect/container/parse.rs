@@ -5,7 +5,7 @@
 //! none: a kernel that knows more, or less, costs at most what it does not say.
 
 use super::values::Quantity::{self, *};
-use super::values::Stats;
+use super::values::{Device, Stats};
 use crate::collect::parse::{fields, lines, split_once, unsigned, value};
 
 // In a second; divided by, which gives the nearest number.
@@ -344,6 +344,8 @@ pub(super) fn service_bytes_of_bfq(text: &[u8], stats: &mut Stats) {
 
 /// `blkio.throttle.io_serviced`.
 pub(super) fn serviced(text: &[u8], stats: &mut Stats) {
+    // Those of which no file told any more in the last reading leave their place to others.
+    stats.devices.retain(Device::has_any);
     for device in &mut stats.devices {
         (device.reads, device.writes) = (None, None);
     }
@@ -361,7 +363,7 @@ pub(super) fn serviced_by_bfq(text: &[u8], stats: &mut Stats) {
 fn by_operation(
     text: &[u8],
     stats: &mut Stats,
-    counts: fn(&mut super::values::Device) -> [&mut Option<f64>; 2],
+    counts: fn(&mut Device) -> [&mut Option<f64>; 2],
 ) -> f64 {
     let mut sum = 0.0;
     for line in lines(text) {
@@ -492,6 +494,20 @@ mod tests {
         assert_eq!(reads(&stats), [Some(1.0), Some(7.0)], "either counts a device, or both do");
         serviced(b"8:16 Read 2\n", &mut stats);
         assert_eq!(reads(&stats), [Some(2.0), None], "one that is gone");
+    }
+
+    #[test]
+    fn devices_that_come_and_go() {
+        let mut stats = Stats::default();
+        for minor in 0..200 {
+            // One is used, then another.
+            let text = format!("253:{minor} Read {minor}\n253:{minor} Write 1\n");
+            serviced(text.as_bytes(), &mut stats);
+            service_bytes(text.as_bytes(), &mut stats);
+            let device = stats.devices.iter().find(|device| device.minor == minor).unwrap();
+            assert_eq!((device.reads, device.read_bytes), (Some(value(minor.into())), Some(value(minor.into()))));
+            assert!(stats.devices.len() <= 2);
+        }
     }
 
     #[test]

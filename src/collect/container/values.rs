@@ -108,6 +108,13 @@ pub(super) struct Device {
     pub(super) cost: [Option<f64>; 4],
 }
 
+impl Device {
+    /// Some file has told of it.
+    pub(super) fn has_any(&self) -> bool {
+        [self.read_bytes, self.written_bytes, self.reads, self.writes].iter().any(Option::is_some)
+    }
+}
+
 /// Everything read of one container.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Stats {
