@@ -193,7 +193,7 @@ impl Collector for Containers {
         let given_up = std::mem::replace(&mut self.missing, missing) != missing;
         self.label(found.came || gone || given_up);
         self.label_unseen(&unseen);
-        self.write(pass.now, found.left_out, out);
+        self.write(pass, found.left_out, out);
         Ok(())
     }
 }
@@ -413,7 +413,11 @@ impl Containers {
         }
     }
 
-    fn write(&mut self, now: Timestamp, left_out: usize, out: &mut Batch) {
+    fn write(&mut self, pass: &Pass, left_out: usize, out: &mut Batch) {
+        let now = pass.now;
+        if self.known.iter().any(|container| !container.readings.devices().is_empty()) {
+            self.devices.begin_pass(self.host.announced(pass));
+        }
         for device in self.known.iter().flat_map(|container| container.readings.devices()) {
             self.devices.look_up(device.major, device.minor);
         }

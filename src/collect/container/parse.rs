@@ -360,11 +360,7 @@ pub(super) fn serviced_by_bfq(text: &[u8], stats: &mut Stats) {
 
 /// Of what two files count of a device the larger: newer kernels count for throttling only where it is in use, and a
 /// scheduler counts only its own devices. Neither count ever falls, so this does not. Returns the sum of what the file has.
-fn by_operation(
-    text: &[u8],
-    stats: &mut Stats,
-    counts: fn(&mut Device) -> [&mut Option<f64>; 2],
-) -> f64 {
+fn by_operation(text: &[u8], stats: &mut Stats, counts: fn(&mut Device) -> [&mut Option<f64>; 2]) -> f64 {
     let mut sum = 0.0;
     for line in lines(text) {
         let mut fields = fields(line);
@@ -505,7 +501,10 @@ mod tests {
             serviced(text.as_bytes(), &mut stats);
             service_bytes(text.as_bytes(), &mut stats);
             let device = stats.devices.iter().find(|device| device.minor == minor).unwrap();
-            assert_eq!((device.reads, device.read_bytes), (Some(value(minor.into())), Some(value(minor.into()))));
+            assert_eq!(
+                (device.reads, device.read_bytes),
+                (Some(value(minor.into())), Some(value(minor.into())))
+            );
             assert!(stats.devices.len() <= 2);
         }
     }

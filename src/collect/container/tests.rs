@@ -225,7 +225,10 @@ fn bytes_of_version_1_rise_with_either_count() {
             .file(&file("bfq", "io_service_bytes"), format!("8:0 Read {}\n", 4000 + reads));
         let text = run(&mut *collector).0;
         let bytes = text.lines().find(|line| line.starts_with("container_fs_reads_bytes_total"));
-        assert!(bytes.is_some_and(|line| line.ends_with(&format!(" {}", 4000 + reads))), "{reads}: {bytes:?}");
+        assert!(
+            bytes.is_some_and(|line| line.ends_with(&format!(" {}", 4000 + reads))),
+            "{reads}: {bytes:?}"
+        );
     }
 }
 
