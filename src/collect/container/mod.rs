@@ -174,7 +174,8 @@ impl Collector for Containers {
         self.layout = Some(layout);
         // In a container, the log tells of others' kills.
         let unseen = if is_own { Vec::new() } else { self.unseen(pass.now) };
-        if self.known.is_empty() && self.machine.is_none() && oom::lock(&self.kills).len() == 0 {
+        let is_told_of = self.machine.is_some() || found.groups_left_out > 0;
+        if self.known.is_empty() && !is_told_of && oom::lock(&self.kills).len() == 0 {
             return Ok(());
         }
         if found.came || gone {
@@ -193,7 +194,7 @@ impl Collector for Containers {
         let given_up = std::mem::replace(&mut self.missing, missing) != missing;
         self.label(found.came || gone || given_up);
         self.label_unseen(&unseen);
-        self.write(pass, found.left_out, out);
+        self.write(pass, &found, out);
         Ok(())
     }
 }
@@ -206,6 +207,8 @@ struct Found {
     gone: bool,
     /// Containers that there was no room for.
     left_out: usize,
+    /// Groups that were not looked at.
+    groups_left_out: usize,
 }
 
 impl Containers {
@@ -252,8 +255,8 @@ impl Containers {
     fn discover(&mut self, layout: &Layout) -> std::io::Result<Found> {
         let Self { known, by_inode, max, pass, .. } = self;
         let mut left_out = 0;
-        let mut new = Vec::new();
-        walk::walk(layout.root(), &mut |group: Group<'_>| {
+        let mut new: Vec<(String, u64, bool)> = Vec::new();
+        let groups_left_out = walk::walk(layout.root(), &mut |group: Group<'_>| {
             let at = by_inode.get(&group.inode).copied();
             if let Some(container) = at.and_then(|at| known.get_mut(at))
                 && container.path == group.path
@@ -271,7 +274,11 @@ impl Containers {
                 }
             }
         })?;
-        let gone = self.forget(|container, pass| container.seen == pass);
+        // What the walk did not come to may be there; its files tell.
+        let may_be_there = |container: &Container| {
+            groups_left_out > 0 && !new.iter().any(|(path, ..)| *path == container.path)
+        };
+        let gone = self.forget(|container, pass| container.seen == pass || may_be_there(container));
         let Self { known, .. } = self;
         let room = self.max.saturating_sub(known.len());
         left_out += new.len().saturating_sub(room);
@@ -287,7 +294,7 @@ impl Containers {
             }
             known.push(container);
         }
-        Ok(Found { came: !new.is_empty(), gone, left_out })
+        Ok(Found { came: !new.is_empty(), gone, left_out, groups_left_out })
     }
 
     fn read_log(&self, now: Timestamp) {
@@ -413,7 +420,7 @@ impl Containers {
         }
     }
 
-    fn write(&mut self, pass: &Pass, left_out: usize, out: &mut Batch) {
+    fn write(&mut self, pass: &Pass, found: &Found, out: &mut Batch) {
         let now = pass.now;
         if self.known.iter().any(|container| !container.readings.devices().is_empty()) {
             self.devices.begin_pass(self.host.announced(pass));
@@ -443,7 +450,7 @@ impl Containers {
                 network::write(&mut writer, &mut self.reader, procfs, *pid, &mut container.network);
             }
         }
-        self.write_own(left_out + (self.known.len() - written), out);
+        self.write_own(found.left_out + (self.known.len() - written), found.groups_left_out, out);
         let known = &self.known;
         for (labels, count) in
             kills.of_gone(now, |group| known.iter().any(|container| container.path == group))
@@ -456,7 +463,7 @@ impl Containers {
     }
 
     /// What is said of the reading itself; first what tells that there is more.
-    fn write_own(&self, left_out: usize, out: &mut Batch) {
+    fn write_own(&self, left_out: usize, groups_left_out: usize, out: &mut Batch) {
         #[allow(clippy::cast_precision_loss, reason = "a small number")]
         out.gauge(
             "outrigger_containers_left_out",
@@ -464,6 +471,14 @@ impl Containers {
              --collector.max-series.",
             &[],
             left_out as f64,
+        );
+        #[allow(clippy::cast_precision_loss, reason = "a small number")]
+        out.gauge(
+            "outrigger_control_groups_left_out",
+            "Control groups in which containers were not looked for, because there are more than 100000 or they are nested \
+             deeper than 24; those below them are not counted.",
+            &[],
+            groups_left_out as f64,
         );
         let failed = self.known.iter().any(|container| container.failed);
         let help = "Whether some file of a container could not be read.";

@@ -303,7 +303,7 @@ impl Container {
             let mut left = MOST_GROUPS_BELOW;
             let left_out = &mut self.groups_left_out;
             let work = self.readings.of(When::Active);
-            walk::walk(directory, &mut |group| {
+            let passed_by = walk::walk(directory, &mut |group| {
                 if group.path == "/" {
                     return;
                 }
@@ -317,6 +317,7 @@ impl Container {
                     }
                 }
             })?;
+            self.groups_left_out += passed_by;
         }
         Ok(())
     }

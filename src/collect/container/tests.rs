@@ -466,6 +466,25 @@ fn more_containers_than_may_be_are_counted() {
 }
 
 #[test]
+fn groups_that_a_walk_does_not_come_to_are_counted() {
+    let deep = format!("sys/fs/cgroup{}", "/x".repeat(30));
+    let text = version_2().dir(&deep).samples("container");
+    assert!(text.contains("outrigger_control_groups_left_out 1\n"), "{text}");
+    // What is there although the walk does not see it: files that are open say so.
+    let path = format!("/docker/{ID}");
+    let fixture = group_2(version_2(), &path, "42");
+    let mut collector = fixture.collector("container");
+    assert_eq!(ids(&run(&mut *collector).0), [&*path].into());
+    let fixture = fixture.dir(&deep);
+    let group = fixture.path().join("sys/fs/cgroup").join(&path[1..]);
+    std::fs::rename(&group, fixture.path().join(deep).join(ID)).unwrap();
+    assert_eq!(ids(&run(&mut *collector).0), [&*path].into());
+    let again = group_2(fixture, &path, "42");
+    assert_eq!(ids(&run(&mut *collector).0), [&*path].into());
+    drop(again);
+}
+
+#[test]
 fn containers_that_do_not_fit_are_left_out_whole() {
     let mut fixture = version_2();
     for at in 0..5 {

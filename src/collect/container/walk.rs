@@ -26,23 +26,29 @@ pub(super) struct Group<'a> {
     pub(super) has_children: bool,
 }
 
-/// Visits all groups below a root, and the root first.
+/// Visits all groups below a root, and the root first. How many it came by and did not look at, for want of room; there may be
+/// more below those.
 ///
 /// # Errors
 /// The root cannot be opened.
-pub(super) fn walk(root: &Path, visit: &mut dyn FnMut(Group<'_>)) -> io::Result<()> {
+pub(super) fn walk(root: &Path, visit: &mut dyn FnMut(Group<'_>)) -> io::Result<usize> {
+    walk_some(root, MOST_GROUPS, visit)
+}
+
+fn walk_some(root: &Path, most: usize, visit: &mut dyn FnMut(Group<'_>)) -> io::Result<usize> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let fd = openat(CWD, root, flags, Mode::empty())?;
     let inode = rustix::fs::fstat(&fd)?.st_ino;
     visit(Group { path: "/", inode, has_children: true });
-    let mut walk = Walk { path: String::new(), left: MOST_GROUPS, visit };
+    let mut walk = Walk { path: String::new(), left: most, left_out: 0, visit };
     walk.descend(fd, 0);
-    Ok(())
+    Ok(walk.left_out)
 }
 
 struct Walk<'v> {
     path: String,
     left: usize,
+    left_out: usize,
     visit: &'v mut dyn FnMut(Group<'_>),
 }
 
@@ -55,7 +61,11 @@ impl Walk<'_> {
                 continue;
             }
             let Ok(name) = entry.file_name().to_str() else { continue };
-            if matches!(name, "." | "..") || self.left == 0 {
+            if matches!(name, "." | "..") {
+                continue;
+            }
+            if self.left == 0 {
+                self.left_out += 1;
                 continue;
             }
             let Ok(stat) = entries.fd().and_then(|fd| statat(fd, name, AtFlags::SYMLINK_NOFOLLOW)) else {
@@ -73,6 +83,9 @@ impl Walk<'_> {
             self.path.truncate(length);
             if has_children && depth < DEEPEST {
                 parents.push(name.to_owned());
+            } else if has_children {
+                // One of them at least.
+                self.left_out += 1;
             }
         }
         for name in parents {
@@ -102,10 +115,23 @@ mod tests {
         std::fs::write(dir.path().join("cgroup.procs"), "").unwrap();
         std::os::unix::fs::symlink("a", dir.path().join("link")).unwrap();
         let mut found = Vec::new();
-        walk(dir.path(), &mut |group| found.push(group.path.to_owned())).unwrap();
+        assert_eq!(walk(dir.path(), &mut |group| found.push(group.path.to_owned())).unwrap(), 0);
         found.sort();
         assert_eq!(found, ["/", "/a", "/a/b", "/a/b/c", "/a/d", "/e"]);
         assert!(walk(&dir.path().join("none"), &mut |_| {}).is_err());
+    }
+
+    #[test]
+    fn counts_what_there_is_no_room_for() {
+        let dir = tempfile::tempdir().unwrap();
+        for at in 0..10 {
+            std::fs::create_dir(dir.path().join(at.to_string())).unwrap();
+        }
+        for (most, looked_at, left_out) in [(0, 0, 10), (4, 4, 6), (10, 10, 0), (11, 10, 0)] {
+            let mut found = 0;
+            assert_eq!(walk_some(dir.path(), most, &mut |_| found += 1).unwrap(), left_out);
+            assert_eq!(found, 1 + looked_at);
+        }
     }
 
     #[test]
@@ -113,7 +139,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir_all(dir.path().join("x/".repeat(DEEPEST + 10))).unwrap();
         let mut found = 0;
-        walk(dir.path(), &mut |_| found += 1).unwrap();
+        assert_eq!(walk(dir.path(), &mut |_| found += 1).unwrap(), 1);
         assert_eq!(found, DEEPEST + 2);
     }
 }
