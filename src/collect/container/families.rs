@@ -186,7 +186,11 @@ pub(super) static FAMILIES: &[Family] = &[
         "CPU time that the container may use in a period, microseconds.",
         CpuQuota,
     ),
-    gauge("container_spec_cpu_shares", "Share of CPU time where it is short; 1024 by default.", CpuShares),
+    gauge(
+        "container_spec_cpu_shares",
+        "Share of CPU time where it is short; by default 1024 with control groups of version 1, 2597 with version 2.",
+        CpuShares,
+    ),
     gauge("container_spec_memory_limit_bytes", "Memory limit; 0 without one.", MemoryLimit),
     gauge(
         "container_spec_memory_reservation_limit_bytes",
