@@ -96,8 +96,6 @@ struct Processes {
     path: PathBuf,
     procfs: Option<Procfs>,
     rules: Rules,
-    /// No two collectors have the same.
-    number: u64,
     users: Users,
     tracker: Arc<Mutex<Tracker>>,
     fullness: OncePerState<usize>,
@@ -120,6 +118,7 @@ impl Processes {
         let young = options.duration(RECHECK_TIME).as_secs();
         let rules = Rules {
             namer: namer.map_err(refused)?,
+            number: LAST.fetch_add(1, Ordering::Relaxed) + 1,
             children: options.switch(CHILDREN),
             threads: options.switch(THREADS),
             proportional: options.switch(SMAPS),
@@ -140,7 +139,6 @@ impl Processes {
             tracker: kept_tracker(&path),
             procfs: None,
             rules,
-            number: LAST.fetch_add(1, Ordering::Relaxed) + 1,
             users: Users::new(host.paths.root("etc/passwd"), Files::new(Arc::clone(&host.descriptors))),
             fullness: OncePerState::starting_at(0),
             name_errors: OncePerState::starting_at(None),
@@ -176,7 +174,7 @@ impl Collector for Processes {
                 none.insert(opened)
             }
         };
-        let result = tracker.pass(pass, procfs, &self.rules, self.number, &mut self.users);
+        let result = tracker.pass(pass, procfs, &self.rules, &mut self.users);
         match result {
             Ok(()) => write::write(&tracker, &self.rules, out),
             // Too little would look like processes that ended.

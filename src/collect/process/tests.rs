@@ -264,6 +264,68 @@ fn groups_are_bounded_and_those_left_out_are_counted() {
 }
 
 #[test]
+fn a_process_that_fits_nothing_any_more_stays_in_its_group() {
+    let child = P { pid: 11, parent: 10, comm: "b", line: "b", ..A };
+    let fixture = Fixture::new().process(A, &[]).process(child, &[]);
+    let fixture = config(fixture, "process_names: [{comm: [a], name: g}, {comm: [x], name: of x}]");
+    let fixture = fixture.option("process.recheck", "true");
+    let mut collector = fixture.collector("process");
+    assert_eq!(lines(&mut *collector, "num_procs"), [r#"num_procs{groupname="g"} 2"#]);
+    // Its ancestor has ended.
+    fixture.kill(10);
+    let fixture = fixture.process(P { parent: 1, ..child }, &[]);
+    assert_eq!(lines(&mut *collector, "num_procs"), [r#"num_procs{groupname="g"} 1"#]);
+    // What fits comes first, and is not left for the group of an ancestor.
+    let fixture = fixture.process(P { comm: "x", ..child }, &[]).process(A, &[]);
+    let of_both = [r#"num_procs{groupname="g"} 1"#, r#"num_procs{groupname="of x"} 1"#];
+    assert_eq!(lines(&mut *collector, "num_procs"), of_both);
+    let fixture = fixture.process(child, &[]);
+    assert_eq!(lines(&mut *collector, "num_procs"), of_both);
+    // Other rules ask anew.
+    let fixture = config(fixture, "process_names: [{comm: [z]}]");
+    assert_eq!(
+        lines(&mut *fixture.collector("process"), "num_procs"),
+        [r#"num_procs{groupname="g"} 0"#, r#"num_procs{groupname="of x"} 0"#]
+    );
+    drop(collector);
+}
+
+#[test]
+fn what_could_not_be_named_is_named_later() {
+    let child = P { pid: 11, parent: 10, comm: "b", line: "b", ..A };
+    let fixture = (12..50).fold(Fixture::new().process(A, &[]).process(child, &[]), |fixture, pid| {
+        fixture.process(P { pid, ..child }, &[])
+    });
+    let fixture = config(fixture, "process_names: [{comm: [a], name: g}]");
+    // Passes that get ever further, until one gets through.
+    let mut collector = fixture.collector("process");
+    let mut time = Duration::from_micros(10);
+    let mut collect = |collector: &mut dyn crate::collect::Collector| {
+        let cut = Pass { now: NOW, deadline: Instant::now() + time };
+        time *= 2;
+        collector.collect(&cut, &mut Batch::new())
+    };
+    while collect(&mut *collector).is_err() {}
+    assert_eq!(lines(&mut *collector, "num_procs"), [r#"num_procs{groupname="g"} 40"#]);
+    // One that cannot be read at first, and its child.
+    let unread = P { pid: 60, ..A };
+    let fixture = fixture.process(unread, &[]).process(P { pid: 61, parent: 60, ..child }, &[]);
+    let fixture = fixture.file("proc/60/limits", "");
+    assert_eq!(lines(&mut *collector, "num_procs"), [r#"num_procs{groupname="g"} 40"#]);
+    let fixture = fixture.process(unread, &[]);
+    assert_eq!(lines(&mut *collector, "num_procs"), [r#"num_procs{groupname="g"} 42"#]);
+    // A reload whose first pass is cut groups anew in the next.
+    let fixture = config(fixture, "process_names: [{comm: [a, b], name: h}]");
+    let mut next = fixture.collector("process");
+    let cut = Pass { now: NOW, deadline: Instant::now() };
+    assert!(next.collect(&cut, &mut Batch::new()).is_err());
+    drop(collector);
+    let found = lines(&mut *next, "num_procs");
+    assert_eq!(found, [r#"num_procs{groupname="g"} 0"#, r#"num_procs{groupname="h"} 42"#]);
+    drop(fixture);
+}
+
+#[test]
 fn odd_trees() {
     // A process without most of its files, one that is garbage, one that ends while it is read.
     let fixture =

@@ -1,7 +1,7 @@
 //! Who is in which group, from pass to pass.
 //!
 //! A process is named once, when it is first seen; one that nothing fits goes with the nearest ancestor that is in a
-//! group. Counters of a process that ran before the first pass begin at zero, those of one born later count in full;
+//! group. One that there was no time for, or that could not be read, is named in a later pass. Counters of a process that ran before the first pass begin at zero, those of one born later count in full;
 //! what a process that has ended used stays in its group's totals. Threads count from when they are first seen.
 //!
 //! Invariant: a pass that is cut short forgets nobody; what it has added is not added again.
@@ -22,6 +22,8 @@ use crate::collect::Pass;
 #[derive(Debug)]
 pub(super) struct Rules {
     pub(super) namer: Namer,
+    /// No two namers have the same; none has 0.
+    pub(super) number: u64,
     /// A process that fits nothing belongs to its parent's group.
     pub(super) children: bool,
     pub(super) threads: bool,
@@ -60,6 +62,8 @@ struct Known {
     born_later: bool,
     /// It is in no group for want of room, and tries again.
     left_out: bool,
+    /// The number of the rules that said where it belongs; 0: it is still to be named.
+    named_by: u64,
     member: Option<Member>,
 }
 
@@ -88,8 +92,6 @@ pub(super) struct Tracker {
     pass: u64,
     /// All processes were seen at least once.
     begun: bool,
-    /// Whose names those of `known` are.
-    named_by: u64,
 }
 
 impl Tracker {
@@ -99,13 +101,10 @@ impl Tracker {
         pass: &Pass,
         procfs: &mut Procfs,
         rules: &Rules,
-        number: u64,
         users: &mut Users,
     ) -> Result<(), String> {
         self.pass += 1;
         self.boot_seconds = procfs.boot_time().unwrap_or(self.boot_seconds);
-        let named_anew = self.named_by != number;
-        self.named_by = number;
         self.groups.begin();
         let pids = procfs.processes().map_err(|error| {
             self.failures.scrape += 1;
@@ -113,22 +112,27 @@ impl Tracker {
         })?;
         let mut candidates = Vec::new();
         for pid in pids {
-            if Instant::now() >= pass.deadline {
-                self.failures.scrape += 1;
-                return Err("no time left to read all processes".to_owned());
-            }
+            self.in_time(pass)?;
             let Some(stat) = self.noted(procfs.stat(pid, None)) else { continue };
-            if self.is_to_be_named(pid, &stat, rules, named_anew, pass) {
+            if self.is_to_be_named(pid, &stat, rules, pass) {
                 candidates.push(Candidate { pid, stat });
             } else {
                 self.update(pid, &stat, procfs, rules);
             }
         }
-        self.name_all(candidates, procfs, rules, users);
+        self.name_all(candidates, pass, procfs, rules, users)?;
         self.forget_ended();
         self.groups.finish();
         self.begun = true;
         Ok(())
+    }
+
+    fn in_time(&mut self, pass: &Pass) -> Result<(), String> {
+        if Instant::now() < pass.deadline {
+            return Ok(());
+        }
+        self.failures.scrape += 1;
+        Err("no time left to read all processes".to_owned())
     }
 
     /// Counts a failure; a process that has ended is none.
@@ -139,7 +143,7 @@ impl Tracker {
         result.ok()
     }
 
-    fn is_to_be_named(&mut self, pid: u32, stat: &Stat, rules: &Rules, anew: bool, pass: &Pass) -> bool {
+    fn is_to_be_named(&mut self, pid: u32, stat: &Stat, rules: &Rules, pass: &Pass) -> bool {
         let this = self.pass;
         if let Some(known) = self.known.get_mut(&pid)
             && known.start == stat.start
@@ -153,6 +157,7 @@ impl Tracker {
                     age - (stat.start as f64 / rules.ticks.max(1) as f64) < seconds as f64
                 }
             };
+            let anew = known.named_by != rules.number;
             return anew || recheck || known.left_out || (known.member.is_none() && !rules.children);
         }
         // Another process had the number.
@@ -165,29 +170,32 @@ impl Tracker {
             seen: this,
             born_later: self.begun,
             left_out: false,
+            named_by: 0,
             member: None,
         };
         self.known.insert(pid, known);
         true
     }
 
-    /// Names those that have a name of their own, then those that go with an ancestor.
+    /// Names those that have a name of their own, then those that go with an ancestor. `Err`: time was too short.
     fn name_all(
         &mut self,
         candidates: Vec<Candidate>,
+        pass: &Pass,
         procfs: &mut Procfs,
         rules: &Rules,
         users: &mut Users,
-    ) {
+    ) -> Result<(), String> {
         let mut nameless: FxHashMap<u32, Stat> = FxHashMap::default();
         for Candidate { pid, stat } in candidates {
+            self.in_time(pass)?;
             let process = self.attributes(pid, &stat, procfs, rules, users);
             let group = rules.namer.group(&process).unwrap_or_else(|why| {
                 self.failures.names += 1;
                 self.name_error = Some(why);
                 None
             });
-            match group {
+            match group.or_else(|| self.group_until_now(pid, rules)) {
                 Some(group) => self.put(pid, &stat, Some(&group), procfs, rules),
                 None => {
                     nameless.insert(pid, stat);
@@ -196,25 +204,47 @@ impl Tracker {
         }
         let pids: Vec<u32> = nameless.keys().copied().collect();
         for pid in pids {
-            let group = if rules.children { self.group_of_ancestor(pid, &nameless) } else { None };
-            if let Some(stat) = nameless.get(&pid) {
-                self.put(pid, stat, group.as_deref(), procfs, rules);
+            self.in_time(pass)?;
+            let (group, is_final) = match rules.children {
+                true => self.group_of_ancestor(pid, &nameless, rules),
+                false => (None, true),
+            };
+            let Some(stat) = nameless.get(&pid) else { continue };
+            self.put(pid, stat, group.as_deref(), procfs, rules);
+            if !is_final && let Some(known) = self.known.get_mut(&pid) {
+                known.named_by = 0;
             }
         }
+        Ok(())
     }
 
-    fn group_of_ancestor(&mut self, pid: u32, nameless: &FxHashMap<u32, Stat>) -> Option<String> {
+    /// The group that the same rules gave it before, perhaps that of an ancestor that has ended: a process that fits
+    /// nothing any more stays where it was.
+    fn group_until_now(&mut self, pid: u32, rules: &Rules) -> Option<String> {
+        let known = self.known.get(&pid).filter(|known| known.named_by == rules.number)?;
+        let group = known.member.as_ref()?.group;
+        self.groups.get(group).map(|group| group.name.to_string())
+    }
+
+    /// The group of the nearest ancestor that is in one, and whether that is all there is to say: an ancestor that is
+    /// still to be named may bring its children into a group.
+    fn group_of_ancestor(
+        &mut self,
+        pid: u32,
+        nameless: &FxHashMap<u32, Stat>,
+        rules: &Rules,
+    ) -> (Option<String>, bool) {
         let mut at = pid;
         // The chain is no longer than there are processes that wait for a name; procfs may be a file tree with loops.
         for _ in 0..=nameless.len() {
-            at = nameless.get(&at)?.parent;
-            if nameless.contains_key(&at) {
-                continue;
-            }
-            let group = self.known.get(&at)?.member.as_ref()?.group;
-            return self.groups.get(group).map(|group| group.name.to_string());
+            let Some(stat) = nameless.get(&at) else { break };
+            at = stat.parent;
         }
-        None
+        let Some(known) = self.known.get(&at).filter(|_| !nameless.contains_key(&at)) else {
+            return (None, true);
+        };
+        let Some(member) = &known.member else { return (None, known.named_by == rules.number) };
+        (self.groups.get(member.group).map(|group| group.name.to_string()), true)
     }
 
     fn attributes(
@@ -249,6 +279,7 @@ impl Tracker {
         let this = self.pass;
         let Some(known) = self.known.get_mut(&pid) else { return };
         known.left_out = wanted.is_some() && number.is_none();
+        known.named_by = if group.is_some() && reading.is_none() { 0 } else { rules.number };
         let before = known.member.take();
         if let Some(before) = &before {
             self.groups.leave(before.group, this);
