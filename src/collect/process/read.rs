@@ -125,12 +125,12 @@ impl Procfs {
         Ok(parse_smaps(self.read(pid, None, "smaps_rollup")?))
     }
 
-    /// The arguments, one after the other; none of a thread of the kernel.
+    /// The arguments, one after the other; none of a thread of the kernel. Whoever writes a title over its arguments
+    /// leaves zeros behind it.
     pub(super) fn command_line(&mut self, pid: u32) -> Result<Vec<String>, Failure> {
         let text = self.read(pid, None, "cmdline")?;
-        let Some(text) = text.strip_suffix(&[0]).or((!text.is_empty()).then_some(text)) else {
-            return Ok(Vec::new());
-        };
+        let end = text.iter().rposition(|b| *b != 0).map_or(0, |last| last + 1);
+        let Some(text) = text.get(..end).filter(|text| !text.is_empty()) else { return Ok(Vec::new()) };
         Ok(text.split(|b| *b == 0).map(|part| String::from_utf8_lossy(part).into_owned()).collect())
     }
 
@@ -354,6 +354,23 @@ mod tests {
         assert_eq!(parse_file_limit(limits("unlimited").as_bytes()), Some(u64::MAX));
         assert_eq!(parse_file_limit(b""), None);
         assert_eq!(parse_smaps(b"Rss: 9 kB\nPss:   2 kB\nPss_Anon: 1 kB\nSwapPss:  3 kB\n"), (2048, 3072));
+    }
+
+    #[test]
+    fn arguments_of_programs_that_write_a_title_over_them() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("7")).unwrap();
+        let mut procfs = Procfs::open(dir.path()).unwrap();
+        for (text, want) in [
+            ("a\0-x\0", &["a", "-x"][..]),
+            ("a\0\0-x", &["a", "", "-x"]),
+            ("nginx: master process /usr/sbin/nginx\0\0\0\0", &["nginx: master process /usr/sbin/nginx"]),
+            ("\0\0\0", &[]),
+            ("", &[]),
+        ] {
+            std::fs::write(dir.path().join("7/cmdline"), text).unwrap();
+            assert_eq!(procfs.command_line(7).unwrap(), want, "{text:?}");
+        }
     }
 
     proptest! {
