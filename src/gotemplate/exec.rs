@@ -473,7 +473,7 @@ impl<'t> Run<'t> {
             Value::Map(map) => {
                 return match has_arguments {
                     true => self.error(format_args!("{name} is not a method but has arguments")),
-                    false => Ok(map.get(name)),
+                    false => Ok(map.field(name)),
                 };
             }
             _ => {}

@@ -58,6 +58,8 @@ pub enum Missing {
     EmptyString,
     /// Nothing, which prints as `<no value>`: the elements may be of any type.
     Nothing,
+    /// `.key` is nothing, `index` finds the empty text: texts, in a template that asks for no zero values.
+    NothingOfTexts,
 }
 
 /// Go's `map[string]string`.
@@ -127,8 +129,17 @@ impl Map {
     /// The value of a key, or what the type has for one that is missing.
     pub fn get(&self, key: &str) -> Value {
         let missing = || match self.of.missing {
-            Missing::EmptyString => Value::from(""),
+            Missing::EmptyString | Missing::NothingOfTexts => Value::from(""),
             Missing::Nothing => Value::Nil,
+        };
+        self.entries.get(key).cloned().unwrap_or_else(missing)
+    }
+
+    /// The same of a key that is written as a field.
+    pub fn field(&self, key: &str) -> Value {
+        let missing = || match self.of.missing {
+            Missing::EmptyString => Value::from(""),
+            Missing::Nothing | Missing::NothingOfTexts => Value::Nil,
         };
         self.entries.get(key).cloned().unwrap_or_else(missing)
     }

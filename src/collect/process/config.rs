@@ -154,7 +154,14 @@ mod tests {
                 "cmdline: ['(sl)e(?P<Num>e)p', '(\\d+)']\n    name: 'x {{.Matches}}'",
                 Some("x map[:1234 Num:e]"),
             ),
-            ("cmdline: ['(?P<n>\\d+)']\n    name: '{{.Matches.n}}{{.Matches.none}}'", Some("1234")),
+            (
+                "cmdline: ['(?P<n>\\d+)']\n    name: '{{.Matches.n}} {{.Matches.none}}'",
+                Some("1234 <no value>"),
+            ),
+            (
+                "cmdline: ['(?P<n>x)?']\n    name: '{{.Matches.n}}{{index .Matches \"none\"}}{{with .Matches.no}}no{{end}}.'",
+                Some("."),
+            ),
         ] {
             let text = format!("process_names:\n  - {item}\n");
             assert_eq!(group(&text, &sleep).as_deref(), want, "{item}");

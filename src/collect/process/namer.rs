@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use regex::Regex;
 
-use crate::gotemplate::{Limits, List, Missing, STRING_LIST, Struct, Template, Time, Type, Value};
+use crate::gotemplate::{Limits, List, Map, Missing, STRING_LIST, Struct, Template, Time, Type, Value};
 
 /// What is known of a process when it is named.
 #[derive(Clone, Debug, Default)]
@@ -57,6 +57,8 @@ const LIMITS: Limits =
     Limits { output_bytes: LONGEST_NAME_BYTES, steps: 10_000, depth: 50, made_bytes: 64 << 10 };
 
 static DATA: Type = Type { name: "config.templateParams", missing: Missing::Nothing, methods: &[] };
+
+static MATCHES: Type = Type { name: "map[string]string", missing: Missing::NothingOfTexts, methods: &[] };
 
 impl Namer {
     /// The group of a process; `None` if nothing fits. An error is a template that failed.
@@ -131,7 +133,6 @@ impl Name {
             Self::Comm => Ok(process.comm.clone()),
             Self::Template(template) => {
                 let cgroups: Vec<Value> = process.cgroups.iter().map(|path| Value::from(&**path)).collect();
-                let captures = captures.iter().filter_map(|(name, value)| Some((&**name, value.as_str()?)));
                 let data = Value::Struct(Struct::new(
                     &DATA,
                     [
@@ -142,7 +143,7 @@ impl Name {
                         ("Username", Value::from(&*process.username)),
                         ("PID", Value::Int(i64::from(process.pid))),
                         ("StartTime", Value::Time(Time::utc(process.start_unix_nanos))),
-                        ("Matches", Value::string_map(captures)),
+                        ("Matches", Value::Map(Map::new(&MATCHES, captures.clone()))),
                     ],
                 ));
                 template.expand(&data, &(), LIMITS)
