@@ -58,6 +58,7 @@ impl Invocation {
         let document = settings::load_document(self.config_file.as_deref())?;
         let mut settings = settings::read(&document, &self.environment).map_err(LoadError::from)?;
         self.overrides.apply(&mut settings).map_err(SettingsError::Flag)?;
+        settings.collect.options.look_at_files();
         Ok(settings)
     }
 

@@ -361,6 +361,37 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn files_that_options_name_are_read_again() {
+        let mut program = running(LOADAVG);
+        let at = |name: &str| program.dir.path().join(name);
+        let (groups, fields) = (at("process.yml"), at("fields.csv"));
+        let engine = |program: &Fixture| program.reloader.engine.load_full();
+        std::fs::write(&groups, "process_names: [{comm: [a]}]").unwrap();
+        std::fs::write(&fields, "DCGM_FI_DEV_GPU_TEMP, gauge, x\n").unwrap();
+        program.write(&format!(
+            "collect: {{min_interval: 0s, disable_defaults: true, collectors: {{process: {{enabled: true, config-path: process.yml}}, \
+             gpu: {{enabled: true, fields: {}}}}}}}\n",
+            fields.display()
+        ));
+        program.reloader.reload("test").await.unwrap();
+        for (file, good, wrong, message) in [
+            (&groups, "process_names: [{comm: [b]}]", "process_names: [{com: [b]}]", "process.yml:1:18: "),
+            (&fields, "DCGM_FI_DEV_GPU_TEMP, gauge, y\n", "DCGM_FI_DEV_GPU_TEMP, x, y\n", "fields.csv:1:"),
+        ] {
+            let before = engine(&program);
+            program.reloader.reload("test").await.unwrap();
+            assert!(Arc::ptr_eq(&engine(&program), &before), "nothing changed");
+            std::fs::write(file, wrong).unwrap();
+            let error = program.reloader.reload("test").await.unwrap_err();
+            assert!(error.contains(message), "{error}");
+            assert!(Arc::ptr_eq(&engine(&program), &before) && program.metric().await == 0.0);
+            std::fs::write(file, good).unwrap();
+            program.reloader.reload("test").await.unwrap();
+            assert!(!Arc::ptr_eq(&engine(&program), &before) && program.metric().await == 1.0);
+        }
+    }
+
+    #[tokio::test]
     async fn what_only_a_restart_changes_is_named_until_it_comes() {
         let mut program = running("");
         let before = Arc::as_ptr(&program.reloader.engine.load_full());

@@ -4,6 +4,9 @@
 //! so a flag's name, default and help are written once: beside the collector.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::hash::{DefaultHasher, Hasher as _};
+use std::io::Read as _;
 use std::sync::LazyLock;
 use std::time::Duration;
 
@@ -95,6 +98,14 @@ pub fn specs() -> &'static [&'static Spec] {
     &ALL
 }
 
+fn digest(path: &str) -> Option<u64> {
+    let mut bytes = Vec::new();
+    File::open(path).ok()?.take(LARGEST_FILE).read_to_end(&mut bytes).ok()?;
+    let mut hasher = DefaultHasher::new();
+    hasher.write(&bytes);
+    Some(hasher.finish())
+}
+
 fn find_flag(name: &str) -> Option<&'static Flag> {
     specs().iter().flat_map(|s| s.flags).find(|f| f.name == name)
 }
@@ -105,7 +116,12 @@ pub struct Options {
     given: BTreeMap<&'static str, Vec<String>>,
     /// Collectors that run, where one's families depend on another; `None`: those on by default.
     enabled: Option<BTreeSet<&'static str>>,
+    /// Digests of the files that the values name, as [`Self::look_at_files`] found them; `None` of one that it did not.
+    files: Vec<Option<u64>>,
 }
+
+/// As much as is looked at of a file that an option names; above what any collector reads of one.
+const LARGEST_FILE: u64 = 4 << 20;
 
 impl Options {
     /// Sets a flag from text; a [`FlagKind::List`] grows, any other flag takes the last value.
@@ -128,6 +144,14 @@ impl Options {
     /// Forgets what was given for a flag: a higher source replaces a lower one's whole list.
     pub fn unset(&mut self, name: &str) {
         self.given.remove(name);
+    }
+
+    /// Notes what the files hold that the values name: the same names with other contents are other options.
+    pub fn look_at_files(&mut self) {
+        let flags = specs().iter().flat_map(|spec| spec.flags);
+        let paths = flags.filter(|flag| flag.kind == FlagKind::Path).map(|flag| self.text(flag.name));
+        let paths = paths.filter(|path| !path.is_empty()).chain(gpu::file_of_fields(self));
+        self.files = paths.map(digest).collect();
     }
 
     /// Tells which collectors run.

@@ -108,7 +108,7 @@ const COLLECTORS_INTRODUCTION: &str = "
 
 `collect.collectors.NAME` is `true`, `false`, or keys: `enabled`, and the collector's options under their
 flags' names without the collector's prefix. Options alone do not enable a collector. A repeatable
-option is a list. All of it takes effect on reload.
+option is a list. All of it takes effect on reload, with what has changed in the files that options name.
 
 ```yaml
 collect:

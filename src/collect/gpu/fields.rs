@@ -40,14 +40,18 @@ pub(super) struct LeftOut {
     pub(super) numbers: Vec<String>,
 }
 
+/// Whether the flag is a file's path.
+pub(super) fn is_file(flag: &str) -> bool {
+    flag.contains('/') || flag.ends_with(".csv")
+}
+
 impl Selection {
     /// From the flag: nothing (the defaults), a list of names, `default` and `all`, or a file's path.
     ///
     /// # Errors
     /// What is wrong with it, and where.
     pub(super) fn read(flag: &str) -> Result<Self, BuildError> {
-        let is_file = flag.contains('/') || flag.ends_with(".csv");
-        if is_file { Self::read_file(flag) } else { Self::from_names(flag) }.map_err(refuse)
+        if is_file(flag) { Self::read_file(flag) } else { Self::from_names(flag) }.map_err(refuse)
     }
 
     fn from_names(names: &str) -> Result<Self, String> {

@@ -100,6 +100,11 @@ struct Kept {
 
 static KEPT: OnceLock<Kept> = OnceLock::new();
 
+/// The file that says which fields are wanted, if one was given.
+pub(super) fn file_of_fields(options: &Options) -> Option<&str> {
+    Some(options.text(FIELDS)).filter(|fields| fields::is_file(fields))
+}
+
 /// Threads that ask GPUs.
 static THREADS: Threads = Threads::named("gpu");
 
