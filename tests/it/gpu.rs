@@ -245,6 +245,29 @@ fn instances_come_and_go_with_their_mode() {
 }
 
 #[test]
+fn all_processes_are_listed_or_counted() {
+    let of = |lines: &str| TWO_GPUS.replacen("[gpu]", &format!("[gpu]\n{lines}"), 1);
+    let many: String = (1..=3_000).fold("mps 4999101 5\n".to_owned(), |mut all, pid| {
+        writeln!(all, "process {} 1000", 5_000_000 + pid).unwrap();
+        all
+    });
+    let driven = Driven::start(&of("mps 4999101 5"), &[]);
+    let memory = "outrigger_gpu_process_memory_bytes{";
+    let before = driven.samples(&[memory]);
+    assert!(before.contains("pid=\"4999101\"") && before.lines().count() > 1, "{before}");
+    // What one list refuses is no reason not to show the others.
+    driven.becomes(&of("mps 4999101 5\ngraphics error 3"));
+    let less = driven.samples(&[memory]);
+    assert!(less.contains("pid=\"4999101\"") && less.lines().count() > 1, "{less}");
+    driven.becomes(&of("mps error 13"));
+    let less = driven.samples(&[memory]);
+    assert_eq!(less.lines().count() + 1, before.lines().count(), "{less}");
+    driven.becomes(&of(&many));
+    let text = driven.samples(&["outrigger_gpu_processes_left_out", memory]);
+    assert!(text.contains("left_out 27") && text.lines().count() == 257, "{text}");
+}
+
+#[test]
 fn a_file_of_dcgm_exporter_is_read_and_its_errors_have_places() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("counters.csv");

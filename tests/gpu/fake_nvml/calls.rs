@@ -239,7 +239,11 @@ fn processes(device: nvmlDevice_t, kind: &str) -> Result<Vec<raw::nvmlProcessInf
             computeInstanceId: c_uint::MAX,
         })
     };
-    Ok(section(device)?.all(kind).filter_map(process).collect())
+    let lines = section(device)?;
+    if let Some(code) = lines.all(kind).find_map(|line| line.strip_prefix("error ")) {
+        return Err(code.parse().unwrap_or(INVALID_ARGUMENT));
+    }
+    Ok(lines.all(kind).filter_map(process).collect())
 }
 
 fn used(device: nvmlDevice_t) -> Result<Vec<raw::nvmlProcessUtilizationSample_t>, u32> {
@@ -356,7 +360,11 @@ calls! {
     }
 
     fn nvmlDeviceGetMaxMigDeviceCount(device: nvmlDevice_t, count: *mut c_uint) {
-        section(device)?;
+        if let Err(failure) = section(device)?.text("nvmlDeviceGetMaxMigDeviceCount")
+            && failure != NOT_SUPPORTED
+        {
+            return Err(failure);
+        }
         // SAFETY: a pointer to this type, by nvml.h.
         unsafe { count.write(7) };
         Ok(())
@@ -385,6 +393,13 @@ calls! {
     ) {
         // SAFETY: as above.
         unsafe { put_list(&processes(device, "graphics")?, count, into) }
+    }
+
+    fn nvmlDeviceGetMPSComputeRunningProcesses_v3(
+        device: nvmlDevice_t, count: *mut c_uint, into: *mut raw::nvmlProcessInfo_t,
+    ) {
+        // SAFETY: as above.
+        unsafe { put_list(&processes(device, "mps")?, count, into) }
     }
 
     fn nvmlDeviceGetProcessUtilization(

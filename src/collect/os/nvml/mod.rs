@@ -29,6 +29,10 @@ use raw::{NvmlLib, nvmlDevice_t, nvmlReturn_t};
 /// What a call gives.
 pub(in crate::collect) type Outcome<T> = Result<T, Failure>;
 
+/// Functions that list a GPU's processes.
+type NvmlProcesses =
+    unsafe extern "C" fn(nvmlDevice_t, *mut c_uint, *mut raw::nvmlProcessInfo_t) -> nvmlReturn_t;
+
 /// Where the crate declares a function; never called, it only tells the type.
 type Declaration<F> = fn(&NvmlLib) -> &Result<F, libloading::Error>;
 
@@ -85,8 +89,8 @@ pub(in crate::collect) struct Memory {
     pub(in crate::collect) used: u64,
 }
 
-/// Most processes of a kind that are taken from one GPU; more is no workload but an accident.
-pub(in crate::collect) const MOST_PROCESSES: usize = 1_024;
+/// Most processes of a kind, or samples of them, that are taken from one GPU; more is no workload but an accident.
+const MOST_PROCESSES: usize = 16_384;
 
 /// The loaded and initialized library. Dropping it ends its session.
 ///
@@ -364,25 +368,37 @@ impl Library {
         Ok(Device(device))
     }
 
-    /// Processes with a compute context, then those with a graphics one.
+    /// Processes with a compute context, those with a graphics one, those that compute through MPS. A list that cannot be
+    /// had takes nothing from the others; a failure if none can.
     pub(in crate::collect) fn processes(&self, device: Device) -> Outcome<Vec<RawProcess>> {
         let mut all = Vec::new();
+        let mut outcome = Err(Failure::FUNCTION_NOT_FOUND);
         for function in [
             symbol!(self, nvmlDeviceGetComputeRunningProcesses_v3),
             symbol!(self, nvmlDeviceGetGraphicsRunningProcesses_v3),
+            symbol!(self, nvmlDeviceGetMPSComputeRunningProcesses_v3),
         ] {
-            let function = function?;
             let blank =
                 raw::nvmlProcessInfo_t { pid: 0, usedGpuMemory: 0, gpuInstanceId: 0, computeInstanceId: 0 };
             // SAFETY: writes at most as many structures as it is told, and how many that were.
-            let found = list(blank, |count, into| unsafe { function(device.0, count, into) })?;
+            let read = |function: NvmlProcesses| {
+                list(blank, |count, into| unsafe { function(device.0, count, into) })
+            };
+            let found = match function.and_then(read) {
+                Ok(found) => found,
+                Err(failure) => {
+                    outcome = outcome.or(Err(failure));
+                    continue;
+                }
+            };
+            outcome = Ok(());
             all.extend(found.iter().map(|p| RawProcess {
                 pid: p.pid,
                 memory: (p.usedGpuMemory != c_ulonglong::MAX).then_some(p.usedGpuMemory),
                 gpu_instance: (p.gpuInstanceId != c_uint::MAX).then_some(p.gpuInstanceId),
             }));
         }
-        Ok(all)
+        outcome.map(|()| all)
     }
 
     /// Samples of the processes' utilization taken after `since`, microseconds since the epoch.
@@ -462,7 +478,7 @@ fn until_zero(buffer: &[c_char]) -> String {
     String::from_utf8_lossy(text).into_owned()
 }
 
-/// Runs a call that writes a list, with more room each time it asks for it.
+/// Runs a call that writes a list, with as much room as it asks for.
 fn list<T: Clone>(blank: T, call: impl Fn(*mut c_uint, *mut T) -> nvmlReturn_t) -> Outcome<Vec<T>> {
     // A GPU's processes are few, its samples of them about 70.
     let mut room = 128;
@@ -474,7 +490,11 @@ fn list<T: Clone>(blank: T, call: impl Fn(*mut c_uint, *mut T) -> nvmlReturn_t) 
                 items.truncate(usize::try_from(count).unwrap_or(0));
                 return Ok(items);
             }
-            Err(Failure::INSUFFICIENT_SIZE) if room < MOST_PROCESSES => room = MOST_PROCESSES.min(room * 4),
+            Err(Failure::INSUFFICIENT_SIZE) if room < MOST_PROCESSES => {
+                // It said how many there are; by the next call they may be more.
+                let there_are = usize::try_from(count).unwrap_or(0);
+                room = MOST_PROCESSES.min(there_are.saturating_add(room).max(room * 4));
+            }
             Err(failure) => return Err(failure),
         }
     }
