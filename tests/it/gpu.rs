@@ -245,6 +245,27 @@ fn instances_come_and_go_with_their_mode() {
 }
 
 #[test]
+fn a_failure_that_passes_changes_no_series() {
+    let unnamed = TWO_GPUS.replacen("\nuuid ", "\nuuid error 999\nlater ", 1);
+    let driven = Driven::start(&unnamed, &[]);
+    driven.until("outrigger_gpu_up", |text| text.contains("UUID=\"\""));
+    driven.becomes(TWO_GPUS);
+    let before = driven.until("DCGM_FI_DEV_FB_USED{", |text| !text.contains("UUID=\"\""));
+    assert_eq!((before.matches("GPU_I_ID=").count(), before.lines().count()), (2, 3), "{before}");
+    let mig = "nvmlDeviceGetMigMode 1 1";
+    for change in [
+        TWO_GPUS.replace(mig, "nvmlDeviceGetMigMode error 999"),
+        TWO_GPUS.replace(mig, "nvmlDeviceGetMigMode 1 1\nnvmlDeviceGetMaxMigDeviceCount error 999"),
+        TWO_GPUS.replacen("\nuuid ", "\nuuid error 999\nlater ", 1),
+    ] {
+        driven.becomes(&change);
+        assert_eq!(driven.samples(&["DCGM_FI_DEV_FB_USED{"]), before, "{change}");
+    }
+    driven.becomes(&TWO_GPUS.replace(mig, "nvmlDeviceGetMigMode error 15"));
+    driven.until("outrigger_gpu_up", |text| text.contains(" 0\n") && text.contains(" 1\n"));
+}
+
+#[test]
 fn all_processes_are_listed_or_counted() {
     let of = |lines: &str| TWO_GPUS.replacen("[gpu]", &format!("[gpu]\n{lines}"), 1);
     let many: String = (1..=3_000).fold("mps 4999101 5\n".to_owned(), |mut all, pid| {

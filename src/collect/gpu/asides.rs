@@ -8,12 +8,13 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Beyond the one that works these are left over: of drivers closed a moment ago, or stuck.
-const MOST: usize = 4;
+pub(super) const MOST: usize = 4;
 
 /// How many threads there are of each kind and GPU; outlives a reload, as threads that are stuck do.
 #[derive(Clone, Default)]
 pub(super) struct Alive(Arc<Mutex<BTreeMap<Place, usize>>>);
 
+/// The kind, and the GPU's number.
 type Place = (&'static str, u32);
 
 /// What a thread does for its GPU until it is disconnected from whoever kicks it.
@@ -30,7 +31,7 @@ pub(super) struct Asides {
 }
 
 /// A thread's part of the bound.
-struct Room(Alive, Place);
+pub(super) struct Room(Alive, Place);
 
 impl Asides {
     /// None runs before [`Self::tend`].
@@ -82,13 +83,19 @@ fn start(alive: &Alive, place: Place, work: &Arc<Work>) -> Result<SyncSender<()>
 }
 
 impl Alive {
-    fn room(&self, place: Place) -> Option<Room> {
+    /// Room for one more thread, until it is dropped; `None` where too many have not returned.
+    pub(super) fn room(&self, place: Place) -> Option<Room> {
         let mut alive = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let count = alive.entry(place).or_default();
         (*count < MOST).then(|| {
             *count += 1;
             Room(self.clone(), place)
         })
+    }
+
+    #[cfg(test)]
+    pub(super) fn of(&self, place: Place) -> usize {
+        self.0.lock().unwrap().get(&place).copied().unwrap_or_default()
     }
 }
 

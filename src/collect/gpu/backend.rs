@@ -71,6 +71,9 @@ pub(super) trait GpuDevice: Send {
 
 /// The critical errors that one GPU reports from now on.
 pub(super) trait CriticalErrors: Send {
+    /// Whose they are; empty where the driver has no such names.
+    fn uuid(&self) -> &str;
+
     /// Waits for the next one, at most as long as told; NVIDIA's number of it.
     ///
     /// # Errors

@@ -4,7 +4,7 @@
 //! The driver's library is loaded at run time, when there are signs of a driver; where there are none, a pass
 //! costs three questions for a file. Each GPU is asked on a thread that may hang ([`Prober`]): one that is lost
 //! or hangs costs only its own samples. What the driver makes wait - critical errors, PCIe throughput - has
-//! threads of its own, one a GPU ([`Asides`]). Invariant: the collector itself calls the driver only to open it
+//! threads of its own, one a GPU ([`asides`]). Invariant: the collector itself calls the driver only to open it
 //! and to count GPUs.
 
 mod asides;
@@ -12,6 +12,7 @@ mod backend;
 mod counters;
 mod families;
 mod fields;
+mod kept;
 mod nvidia_smi;
 mod nvml;
 mod reading;
@@ -26,14 +27,15 @@ mod xid;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use self::asides::{Alive, Asides};
+use self::asides::Alive;
 use self::backend::{GpuBackend, GpuDevice, GpuError, OpenBackend, Questions};
 use self::fields::Selection;
+use self::kept::Kept;
 use self::reading::Quantity::{ClockReasons, PcieReceived, PcieSent};
 use self::reading::{Identity, Reading};
 use self::slow::PcieSampler;
 use self::write::Labels;
-use self::xid::Ledger;
+use self::xid::Watchers;
 use super::prober::{Prober, Question, Threads};
 use super::{BuildError, CollectError, Collector, Flag, FlagKind, Host, Options, Pass, Spec};
 use crate::model::{Batch, OncePerState};
@@ -89,15 +91,6 @@ pub(super) static SPEC: Spec = Spec {
     },
 };
 
-/// What a reload must not forget.
-#[derive(Clone, Default)]
-struct Kept {
-    /// Errors since the program started.
-    ledger: Ledger,
-    /// Threads that may be stuck.
-    alive: Alive,
-}
-
 static KEPT: OnceLock<Kept> = OnceLock::new();
 
 /// The file that says which fields are wanted, if one was given.
@@ -147,6 +140,7 @@ fn build(
         driver: None,
         retry: None,
         available: OncePerState::starting_at(None),
+        watchers: kept.watchers(options.text(LIBRARY)),
         kept,
     }))
 }
@@ -164,6 +158,7 @@ struct Gpu {
     retry: Option<(Instant, Duration)>,
     /// Whether there is a driver, and why not; told when it changes.
     available: OncePerState<Option<Result<(), String>>>,
+    watchers: Arc<Watchers>,
     kept: Kept,
 }
 
@@ -173,13 +168,11 @@ struct Driver {
     versions: [String; 2],
     gpus: Vec<Known>,
     pcie: Option<PcieSampler>,
-    watchers: Asides,
 }
 
 /// A GPU, answering or not.
 struct Known {
     asked: Asked,
-    identity: Arc<Identity>,
     health: OncePerState<Result<(), String>>,
 }
 
@@ -190,6 +183,7 @@ struct Asked {
     backend: Arc<dyn GpuBackend>,
     device: Arc<Mutex<Option<Opened>>>,
     questions: Arc<Questions>,
+    alive: Alive,
 }
 
 /// An open GPU and what it is called, which belongs to each of its answers: the one for which it was opened may come too
@@ -216,10 +210,15 @@ impl Question for Asked {
 
 /// The reading. A GPU that fails is opened anew the next time.
 fn ask(asked: &Asked) -> <Asked as Question>::Answer {
+    // After a reload, or when the driver was opened anew, this question is another one to the prober.
+    let Some(_room) = asked.alive.room(("gpu", asked.gpu)) else {
+        return Err(GpuError::Device("earlier questions have not returned from the driver".to_owned()));
+    };
     // Only one thread at a time asks a GPU: what is open is not asked again.
     let mut kept = asked.device.lock().unwrap_or_else(PoisonError::into_inner);
     let mut opened = match kept.take() {
-        Some(opened) => opened,
+        Some(opened) if opened.identity.is_whole => opened,
+        Some(opened) => Opened { identity: Arc::new(opened.device.identity()), ..opened },
         None => {
             let device = asked.backend.open(asked.gpu)?;
             Opened { identity: Arc::new(device.identity()), device }
@@ -237,7 +236,7 @@ impl Gpu {
             None => Ok(0),
         };
         if count.is_err() {
-            self.driver = None;
+            self.close();
         }
         if self.driver.is_none() {
             if let Some((at, _)) = self.retry
@@ -252,6 +251,8 @@ impl Gpu {
             self.retry = match &opened {
                 Ok(_) => None,
                 Err(_) => {
+                    // Those of a collector before this one may hold a driver that is gone.
+                    self.watchers.close();
                     let wait = self.retry.map_or(FIRST_RETRY, |(_, wait)| LONGEST_RETRY.min(wait * 2));
                     Some((Instant::now() + wait, wait))
                 }
@@ -259,6 +260,12 @@ impl Gpu {
             self.driver = Some(opened?);
         }
         Ok(())
+    }
+
+    /// Lets the driver go.
+    fn close(&mut self) {
+        self.driver = None;
+        self.watchers.close();
     }
 
     fn begin(&self) -> Result<Driver, GpuError> {
@@ -270,8 +277,8 @@ impl Gpu {
                 backend: Arc::clone(&backend),
                 device: Arc::default(),
                 questions: Arc::clone(&self.questions),
+                alive: self.kept.alive.clone(),
             },
-            identity: Arc::default(),
             health: OncePerState::starting_at(Ok(())),
         };
         let wants_pcie = self.questions.wanted.any(&[PcieSent, PcieReceived]);
@@ -279,7 +286,6 @@ impl Gpu {
             versions: backend.versions(),
             gpus: (0..count).map(known).collect(),
             pcie: wants_pcie.then(|| PcieSampler::new(Arc::clone(&backend), count, &self.kept.alive)),
-            watchers: xid::watchers(Arc::clone(&backend), count, &self.kept),
             backend,
         })
     }
@@ -309,7 +315,8 @@ impl Collector for Gpu {
         opened.map_err(|error| CollectError::NoData(error.to_string()))?;
         let Some(driver) = &mut self.driver else { return Ok(()) };
 
-        driver.watchers.tend();
+        let gpus = u32::try_from(driver.gpus.len()).unwrap_or(MOST_GPUS);
+        self.watchers.tend(&driver.backend, gpus);
         let left = pass.deadline.saturating_duration_since(Instant::now());
         let until = pass.deadline.checked_sub((left / RESERVED).max(Duration::from_millis(1)));
         let questions: Vec<_> = driver.gpus.iter().map(|known| known.asked.clone()).collect();
@@ -320,16 +327,18 @@ impl Collector for Gpu {
             hostname: &self.hostname,
             host: &self.host,
             nvidia_smi: self.nvidia_smi,
-            ledger: &self.kept.ledger,
+            kept: &self.kept,
         };
-        let (mut room, mut left_out, mut gone) = (write::MOST_PROCESSES, 0, false);
+        let (mut room, mut left_out, mut gone) = (write::MOST_PROCESSES, 0, None);
         for (known, answer) in driver.gpus.iter_mut().zip(answers) {
-            gone |= matches!(&answer, Some(Err(GpuError::NoDriver(_))));
+            if let Some(Err(GpuError::NoDriver(why))) = &answer {
+                gone = Some(why.clone());
+            }
             let pcie = driver.pcie.as_ref().and_then(|pcie| pcie.of(known.asked.gpu));
             let was_up = known.health.state().is_ok();
             left_out += shown.write(out, known, answer, pcie, &mut room);
             if !was_up && known.health.state().is_ok() {
-                driver.watchers.kick(known.asked.gpu);
+                self.watchers.kick(known.asked.gpu);
             }
             if let Some(pcie) = &mut driver.pcie {
                 pcie.kick(known.asked.gpu);
@@ -340,8 +349,10 @@ impl Collector for Gpu {
             #[allow(clippy::cast_precision_loss, reason = "a small number")]
             out.gauge("outrigger_gpu_processes_left_out", help, &[], left_out as f64);
         }
-        if gone {
-            self.driver = None;
+        if let Some(why) = gone {
+            self.close();
+            self.retry = Some((Instant::now() + FIRST_RETRY, FIRST_RETRY));
+            self.say(Err(why));
         }
         Ok(())
     }
@@ -354,7 +365,7 @@ struct Shown<'a> {
     hostname: &'a str,
     host: &'a Host,
     nvidia_smi: bool,
-    ledger: &'a Ledger,
+    kept: &'a Kept,
 }
 
 impl Shown<'_> {
@@ -369,12 +380,14 @@ impl Shown<'_> {
     ) -> usize {
         let gpu = known.asked.gpu;
         let answer = answer.unwrap_or_else(|| Err(GpuError::Device("it did not answer in time".to_owned())));
+        let Kept { identities, ledger, .. } = self.kept;
         let answer = answer.map(|(identity, reading)| {
-            known.identity = identity;
+            identities.told(gpu, identity);
             reading
         });
+        let identity = identities.of(gpu);
         if let Some(change) = known.health.observe(answer.as_ref().map(|_| ()).map_err(GpuError::to_string)) {
-            let uuid = &*known.identity.uuid;
+            let uuid = &*identity.uuid;
             match &answer {
                 Ok(_) => tracing::info!(gpu, uuid, failed_passes = change.repeats, "GPU answers again"),
                 Err(error) => {
@@ -382,9 +395,9 @@ impl Shown<'_> {
                 }
             }
         }
-        let labels = Labels::new(gpu, &known.identity, self.hostname, self.versions, self.selection);
+        let labels = Labels::new(gpu, &identity, self.hostname, self.versions, self.selection);
         write::up(out, &labels, answer.is_ok());
-        write::xids(out, &labels, self.selection, &self.ledger.of(gpu));
+        write::xids(out, &labels, self.selection, &ledger.of(gpu, &identity.uuid));
         let Ok(mut reading) = answer else { return 0 };
         if let Some([sent, received]) = pcie {
             reading.values.set(PcieSent, sent);
@@ -392,7 +405,7 @@ impl Shown<'_> {
         }
         write::reading(out, &labels, self.selection, &reading);
         if self.nvidia_smi {
-            nvidia_smi::write(out, gpu, &known.identity, &self.versions[0], &reading.values);
+            nvidia_smi::write(out, gpu, &identity, &self.versions[0], &reading.values);
         }
         let before = *room;
         write::processes(out, &labels, &reading.processes, self.host, room);

@@ -83,6 +83,7 @@ struct Nvml {
 /// A queue of one GPU's errors. One of several GPUs would fail for all when one is lost.
 struct Queue {
     nvml: Arc<Library>,
+    uuid: String,
     /// `None` when it is given back.
     set: Option<EventSet>,
 }
@@ -96,6 +97,10 @@ impl Drop for Queue {
 }
 
 impl CriticalErrors for Queue {
+    fn uuid(&self) -> &str {
+        &self.uuid
+    }
+
     fn next(&mut self, wait: Duration) -> Result<Option<u64>, GpuError> {
         let timeout_ms = u32::try_from(wait.as_millis()).unwrap_or(u32::MAX);
         self.set.as_mut().map_or(Ok(None), |set| self.nvml.wait(set, timeout_ms).map_err(error))
@@ -131,9 +136,13 @@ impl GpuBackend for Nvml {
             false => GpuError::Unsupported(failure.to_string()),
         };
         let device = self.nvml.device(gpu).map_err(error)?;
+        let uuid = match self.nvml.uuid(device) {
+            Err(failure) if failure.is_passing() => return Err(error(failure)),
+            other => other.unwrap_or_default(),
+        };
         let mut set = self.nvml.new_event_set().map_err(refused)?;
         let registered = self.nvml.register_xid(device, &mut set);
-        let queue = Queue { nvml: Arc::clone(&self.nvml), set: Some(set) };
+        let queue = Queue { nvml: Arc::clone(&self.nvml), uuid, set: Some(set) };
         registered.map_err(refused)?;
         Ok(Box::new(queue))
     }
@@ -344,16 +353,24 @@ impl NvmlDevice {
     }
 
     /// The MIG instances, none if the mode is off.
-    fn instances(&mut self) -> Vec<(Device, Instance)> {
-        let mode = self.nvml.mig_mode(self.device).is_ok_and(|[current, _]| current == 1);
+    fn instances(&mut self) -> Result<Vec<(Device, Instance)>, GpuError> {
+        let mode = match self.nvml.mig_mode(self.device) {
+            Ok([current, _]) => current == 1,
+            Err(failure) if failure.is_lost() || failure.is_driver_gone() => return Err(error(failure)),
+            // All series would be others for as long as it fails.
+            Err(failure) => self.mig && failure.is_passing(),
+        };
         if mode != self.mig {
             self.mig = mode;
             self.unsupported.clear();
         }
         if !mode {
-            return Vec::new();
+            return Ok(Vec::new());
         }
-        let most = self.nvml.max_mig_devices(self.device).unwrap_or(0).min(MOST_INSTANCES);
+        let most = match self.nvml.max_mig_devices(self.device) {
+            Err(failure) if !failure.is_passing() => 0,
+            other => other.unwrap_or(MOST_INSTANCES).min(MOST_INSTANCES),
+        };
         let mut found: Vec<(Device, Instance)> = Vec::new();
         for index in 0..most {
             let Ok(device) = self.nvml.mig_device(self.device, index) else { continue };
@@ -366,7 +383,7 @@ impl NvmlDevice {
             }
         }
         found.cold_sort_by_key(|(_, instance)| instance.id);
-        found
+        Ok(found)
     }
 
     fn memory(&self, device: Device, questions: &Questions, values: &mut Values) -> Result<(), GpuError> {
@@ -432,17 +449,27 @@ impl GpuDevice for NvmlDevice {
             ("DCGM_FI_DEV_INFOROM_IMAGE_VER", library.inforom_image_version(device)),
             ("DCGM_FI_DEV_VBIOS_VERSION", library.vbios_version(device)),
         ];
+        let mut is_whole = true;
+        let mut told = |outcome: Outcome<String>| {
+            outcome.unwrap_or_else(|failure| {
+                is_whole &= !failure.is_passing();
+                String::new()
+            })
+        };
+        let uuid = told(library.uuid(device));
+        let (pci_bus_id, model) = (told(library.pci_bus_id(device)), told(library.name(device)));
         Identity {
-            uuid: library.uuid(device).unwrap_or_default(),
-            pci_bus_id: library.pci_bus_id(device).unwrap_or_default(),
-            model: library.name(device).unwrap_or_default(),
+            uuid,
+            pci_bus_id,
+            model,
+            is_whole,
             details: details.into_iter().filter_map(|(name, value)| Some((name, value.ok()?))).collect(),
         }
     }
 
     fn read(&mut self, questions: &Questions) -> Result<Reading, GpuError> {
         let mut reading = Reading::default();
-        let instances = self.instances();
+        let instances = self.instances()?;
         self.calls(questions, &mut reading.values)?;
         self.fields(questions, &mut reading.values)?;
         self.memory(self.device, questions, &mut reading.values)?;

@@ -337,4 +337,6 @@ pub(super) struct Identity {
     pub(super) model: String,
     /// Versions and numbers by the name of their DCGM field.
     pub(super) details: Vec<(&'static str, String)>,
+    /// Nothing of the above but the details is missing that the driver may tell the next time.
+    pub(super) is_whole: bool,
 }

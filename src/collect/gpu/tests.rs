@@ -1,9 +1,11 @@
 //! The collector over a driver of the test's: GPUs with and without MIG, lost and hung ones, a driver that
 //! comes and goes.
 
+mod sessions;
+
 use std::collections::BTreeMap;
 use std::sync::Condvar;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use super::backend::CriticalErrors;
 use super::reading::Quantity::{self, *};
@@ -17,9 +19,13 @@ use crate::collect::host::testing::{Fixture, run};
 #[derive(Default)]
 struct World {
     gone: AtomicBool,
+    /// How often the driver was opened.
+    sessions: AtomicU32,
+    /// Number of the GPU that the driver calls its first.
+    first: AtomicU32,
     gpus: Mutex<Vec<FakeGpu>>,
     changed: Condvar,
-    /// GPU and number; the last one of a GPU is told first.
+    /// GPU and number of the error; the last one of a GPU is told first.
     xids: Mutex<Vec<(u32, u64)>>,
     /// How often each was listened to.
     listened: Mutex<BTreeMap<u32, u32>>,
@@ -31,6 +37,8 @@ struct FakeGpu {
     reading: Reading,
     lost: bool,
     hangs: bool,
+    /// It says that the driver is gone.
+    driverless: bool,
 }
 
 impl World {
@@ -47,6 +55,7 @@ impl World {
             gpus = self.changed.wait(gpus).unwrap();
         }
         match &gpus[gpu as usize] {
+            gpu if gpu.driverless => Err(GpuError::NoDriver("unloaded".to_owned())),
             gpu if gpu.lost => Err(GpuError::Device("the GPU is lost".to_owned())),
             gpu => Ok(gpu.reading.clone()),
         }
@@ -69,13 +78,13 @@ impl GpuBackend for FakeDriver {
 
     fn open(&self, gpu: u32) -> Result<Box<dyn GpuDevice>, GpuError> {
         *self.0.opened.lock().unwrap().entry(gpu).or_default() += 1;
-        Ok(Box::new(FakeDevice { world: Arc::clone(&self.0), gpu }))
+        Ok(Box::new(self.device(gpu)))
     }
 
     fn listen(&self, gpu: u32) -> Result<Box<dyn CriticalErrors>, GpuError> {
         *self.0.listened.lock().unwrap().entry(gpu).or_default() += 1;
         self.0.answers(gpu)?;
-        Ok(Box::new(FakeDevice { world: Arc::clone(&self.0), gpu }))
+        Ok(Box::new(self.device(gpu)))
     }
 
     fn pcie_throughput(&self, gpu: u32) -> Result<[f64; 2], GpuError> {
@@ -84,18 +93,27 @@ impl GpuBackend for FakeDriver {
     }
 }
 
+impl FakeDriver {
+    fn device(&self, gpu: u32) -> FakeDevice {
+        let uuid = format!("GPU-000{}", self.0.first.load(Ordering::Acquire) + gpu);
+        FakeDevice { world: Arc::clone(&self.0), gpu, uuid }
+    }
+}
+
 struct FakeDevice {
     world: Arc<World>,
     gpu: u32,
+    uuid: String,
 }
 
 impl GpuDevice for FakeDevice {
     fn identity(&self) -> Identity {
         Identity {
-            uuid: format!("GPU-000{}", self.gpu),
+            uuid: self.uuid.clone(),
             pci_bus_id: format!("00000000:0{}:00.0", self.gpu),
             model: "NVIDIA Test".to_owned(),
             details: vec![("DCGM_FI_DEV_SERIAL", "42".to_owned())],
+            is_whole: true,
         }
     }
 
@@ -112,10 +130,14 @@ impl GpuDevice for FakeDevice {
 }
 
 impl CriticalErrors for FakeDevice {
+    fn uuid(&self) -> &str {
+        &self.uuid
+    }
+
     fn next(&mut self, wait: Duration) -> Result<Option<u64>, GpuError> {
         self.world.answers(self.gpu)?;
         let mut xids = self.world.xids.lock().unwrap();
-        if let Some(at) = xids.iter().rposition(|(gpu, _)| *gpu == self.gpu) {
+        if let Some(at) = xids.iter().rposition(|(gpu, _)| self.uuid.ends_with(&gpu.to_string())) {
             return Ok(Some(xids.remove(at).1));
         }
         drop(xids);
@@ -143,14 +165,19 @@ fn world(gpus: &[FakeGpu]) -> Arc<World> {
 
 /// The collector over this world, with the process files of a fixture.
 fn collector(world: &Arc<World>, fixture: &Fixture, options: &[(&str, &str)]) -> Box<dyn Collector> {
-    collector_on(&host(fixture), world, options)
+    collector_on(&host(fixture), world, options, &Kept::default())
 }
 
 fn host(fixture: &Fixture) -> Host {
     Host::new(HostPaths { procfs: fixture.path().join("proc"), ..HostPaths::default() })
 }
 
-fn collector_on(host: &Host, world: &Arc<World>, options: &[(&str, &str)]) -> Box<dyn Collector> {
+fn collector_on(
+    host: &Host,
+    world: &Arc<World>,
+    options: &[(&str, &str)],
+    kept: &Kept,
+) -> Box<dyn Collector> {
     let mut all = Options::default();
     all.set(HOSTNAME, "host").unwrap();
     all.set(FIELDS, "DCGM_FI_DEV_GPU_TEMP").unwrap();
@@ -158,9 +185,12 @@ fn collector_on(host: &Host, world: &Arc<World>, options: &[(&str, &str)]) -> Bo
     let world = Arc::clone(world);
     let open = move || match world.gone.load(Ordering::Acquire) {
         true => Err(GpuError::NoDriver("no driver".to_owned())),
-        false => Ok(Box::new(FakeDriver(Arc::clone(&world))) as Box<dyn GpuBackend>),
+        false => {
+            world.sessions.fetch_add(1, Ordering::AcqRel);
+            Ok(Box::new(FakeDriver(Arc::clone(&world))) as Box<dyn GpuBackend>)
+        }
     };
-    build(host, &all, Box::new(open), Kept::default()).unwrap()
+    build(host, &all, Box::new(open), kept.clone()).unwrap()
 }
 
 /// The samples, without those that name starts with none of `prefixes`.
@@ -265,7 +295,7 @@ fn processes_have_the_names_of_their_containers() {
     let host = host(&fixture);
     let name = ContainerName { container: "train".into(), pod: "job-1".into(), namespace: "ml".into() };
     host.containers().set([(id.clone(), name)].into_iter());
-    let mut collector = collector_on(&host, &world(&[busy]), &[]);
+    let mut collector = collector_on(&host, &world(&[busy]), &[], &Kept::default());
     assert_eq!(
         samples(&mut *collector, &["outrigger_gpu_process_memory"]),
         format!(
