@@ -18,13 +18,13 @@ sys.path.append(os.path.join(ROOT, "tests", "peers"))
 
 # Heading, what its families begin with, and whether they depend on the machine. The first that fits counts.
 SECTIONS = [
-    ("Outrigger itself", "outrigger_(?!gpu_|container|slo_|scorecard_|delivery_|backup_|events|process_)|process_|prometheus_|node_scrape_|node_textfile_|promhttp_", False),
+    ("Outrigger itself", "outrigger_(?!gpu_|container|certificate|slo_|scorecard_|delivery_|backup_|events|process_)|process_|prometheus_|node_scrape_|node_textfile_|promhttp_", False),
     ("Objectives", "outrigger_slo_", False),
     ("Scorecard", "outrigger_scorecard_", False),
     ("Events and delivery", "outrigger_delivery_|outrigger_events", False),
     ("Pushes", "push_", False),
     ("Probes", "probe_", False),
-    ("Certificates", "x509_", False),
+    ("Certificates", "x509_|outrigger_certificate", False),
     ("Backups", "outrigger_backup_", False),
     ("Groups of processes", "namedprocess_|outrigger_process_", False),
     ("GPUs", "DCGM_|nvidia_smi_|outrigger_gpu_", False),
@@ -72,7 +72,8 @@ def section_of(name):
 
 
 def unit_of(name):
-    found = [unit for unit in UNITS if re.search(rf"_{unit}(_total)?$", name)]
+    # What failed for its bytes is no number of bytes.
+    found = [unit for unit in UNITS if re.search(rf"(?<!_due_to)_{unit}(_total)?$", name)]
     return found[0] if found and found[0] != "info" else "-"
 
 

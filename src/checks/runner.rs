@@ -157,6 +157,12 @@ static OWN_FAMILIES: &[Family] = &[
     Family::counter(LATE, "Checks that began late because too many others ran."),
 ];
 
+/// Every family that checks have.
+#[cfg(test)]
+pub(super) fn all_families() -> impl Iterator<Item = &'static Family> {
+    Kind::ALL.into_iter().flat_map(Kind::families).chain(OWN_FAMILIES)
+}
+
 impl Checks {
     /// None yet.
     pub fn new(clock: fn() -> Timestamp) -> Self {

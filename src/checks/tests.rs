@@ -8,7 +8,7 @@ use rustls::SignatureScheme;
 use rustls::pki_types::PrivateKeyDer;
 use rustls::sign::CertifiedKey;
 
-use super::{Checks, ChecksSettings, Kind};
+use super::{Checks, ChecksSettings, Kind, runner};
 use crate::config::{Document, Environment, Limits};
 use crate::http_client::testing::{tls_peer, version_1, wrong_key};
 use crate::model::{Batch, Snapshot, Timestamp};
@@ -212,6 +212,19 @@ async fn the_last_backup_grows_older_when_it_is_gone() {
         assert_eq!((of("age_seconds"), of("readable")), (Some(1_000_000.0), Some(1.0)), "{step}");
         assert_eq!(of("unfinished_files"), Some(f64::from(u8::from(step == "overwritten"))), "{step}");
         assert_eq!(of("size_bytes").is_some(), step == "written", "{step}");
+    }
+}
+
+/// The page is made of a live run, in which no check may be missing.
+#[test]
+fn every_family_is_on_the_page_of_metrics() {
+    let page = include_str!("../../docs/reference/metrics.md");
+    for family in runner::all_families() {
+        let kind = format!("{:?}", family.kind).to_lowercase();
+        let row = format!("| `{}` | {kind} |", family.name);
+        let line = page.lines().find(|line| line.starts_with(&row));
+        let told = line.is_some_and(|line| line.ends_with(&format!("| {} |", family.help)));
+        assert!(told, "docs/reference/metrics.md: no row for {} ({}): {line:?}", family.name, family.help);
     }
 }
 

@@ -7,6 +7,7 @@ processes, receivers that do not answer. Rules are those that ship, due every 2 
 15 minutes for an alert.
 """
 
+import base64
 import contextlib
 import glob
 import json
@@ -172,7 +173,7 @@ class MachineOfFiles:
 
 
 def files_of_checks(folder):
-    """Certificates, one of which ends soon, and backups that shrank; the section `checks` that watches them."""
+    """Certificates, one of which ends soon and one in a kubeconfig, and backups that shrank; the section `checks` that watches them."""
     with open(os.path.join(folder, "soon.cnf"), "w", encoding="utf-8") as file:
         file.write("[req]\ndistinguished_name=n\n[n]\n")
     subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", "soon.key", "-out", "soon.pem", "-days", "3", "-subj", "/CN=soon", "-config", "soon.cnf"],
@@ -186,22 +187,30 @@ def files_of_checks(folder):
         os.utime(path, (now - age, now - age))
     job = {"name": "db", "path": f"{backups}/*.dump", "period": "1d", "interval": "1s", "restore_test": {"period": "90d", "path": f"{backups}/.restored"}}
     certificates = {"name": "files", "files": [f"{folder}/soon.pem", f"{folder}/leaf.pem", f"{folder}/soon.cnf"], "interval": "2s"}
-    return {"backups": [job], "certificates": [certificates]}
+    authority = base64.b64encode(read(f"{folder}/ca.pem").encode()).decode()
+    with open(os.path.join(folder, "admin.conf"), "w", encoding="utf-8") as file:
+        yaml.safe_dump({"kind": "Config", "clusters": [{"name": "prod", "cluster": {"certificate-authority-data": authority}}]}, file)
+    cluster = {"name": "cluster", "kubeconfigs": [f"{folder}/admin.conf"], "interval": "2s"}
+    return {"backups": [job], "certificates": [certificates, cluster]}
 
 
 def configuration(folder, rules, targets):
     """outrigger.yml; `targets`: job -> port."""
     of_checks = files_of_checks(folder)
+    endpoint = {"address": f"127.0.0.1:{targets['tls']}", "tls_config": {"ca_file": f"{folder}/ca.pem", "server_name": "localhost"}}
+    of_checks["certificates"].append({"name": "shop", "endpoints": [endpoint], "interval": "2s"})
     of_checks["modules"] = {"tls": {"prober": "http", "timeout": "1s", "http": {"tls_config": {"ca_file": f"{folder}/ca.pem"}}},
                             "plain": {"prober": "http", "timeout": "1s"},
                             "icmp": {"prober": "icmp", "timeout": "1s", "icmp": {"preferred_ip_protocol": "ip4"}},
                             "dns": {"prober": "dns", "timeout": "1s", "dns": {"query_name": "zone.example", "query_type": "SOA", "preferred_ip_protocol": "ip4"}},
-                            "talk": {"prober": "tcp", "timeout": "1s", "tcp": {"query_response": [{"expect": r"^220 (\w+)", "send": "HELO ${1}"}, {"expect": "^250"}]}}}
+                            "talk": {"prober": "tcp", "timeout": "1s", "tcp": {"query_response": [{"expect": r"^220 (\w+)", "send": "HELO ${1}", "labels": [{"name": "greets_as", "value": "${1}"}]}, {"expect_bytes": "250 HELO"}]}},
+                            "health": {"prober": "grpc", "timeout": "1s", "grpc": {"preferred_ip_protocol": "ip4"}}}
     of_checks["probes"] = [{"name": "shop", "module": "tls", "targets": [f"https://localhost:{targets['tls']}/"], "interval": "1s"},
                            {"name": "web", "module": "plain", "targets": [f"http://127.0.0.1:{targets['web']}/missing"], "interval": "1s"},
                            {"name": "names", "module": "dns", "targets": [f"127.0.0.1:{targets['dns']}"], "interval": "1s", "timeout": "1s"},
                            {"name": "near", "module": "icmp", "targets": ["127.0.0.1"], "interval": "1s", "timeout": "1s"},
-                           {"name": "port", "module": "talk", "targets": [f"127.0.0.1:{targets['talk']}"], "interval": "1s"}]
+                           {"name": "port", "module": "talk", "targets": [f"127.0.0.1:{targets['talk']}"], "interval": "1s"},
+                           {"name": "service", "module": "health", "targets": [f"127.0.0.1:{targets['web']}"], "interval": "1s"}]
     jobs = [{"job_name": job, "static_configs": [{"targets": [f"127.0.0.1:{targets[job]}"]}]} for job in ("demo", "machine")]
     path = os.path.join(folder, "outrigger.yml")
     with open(path, "w", encoding="utf-8") as file:
