@@ -2,6 +2,8 @@
 
 use std::io::Write as _;
 use std::os::unix::fs::FileExt as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::*;
 
@@ -54,22 +56,26 @@ fn kills_that_fall_into_a_pass_are_counted_once() {
         std::fs::OpenOptions::new().append(true).open(fixture.path().join("root/dev/kmsg")).unwrap();
     let events = std::fs::OpenOptions::new().write(true).open(fixture.path().join(events)).unwrap();
     let record = format!("6,1,2,-;oom-kill:constraint=x,task_memcg={path},task=x,pid=2,uid=0\n");
+    let passes = Arc::new(AtomicU32::new(0));
+    let made = Arc::clone(&passes);
     let killer = std::thread::spawn(move || {
-        for kills in 2..=2000 {
+        // As many as fall into some passes.
+        let mut last = 1;
+        for kills in (2..=9999_u32).take_while(|_| made.load(Ordering::Relaxed) < 20) {
             log.write_all(record.as_bytes()).unwrap();
             for (at, digit) in (9..13_u32).zip(format!("{kills:04}").bytes()).rev() {
                 events.write_all_at(&[digit], at.into()).unwrap();
             }
+            last = kills;
         }
+        last
     });
-    let mut is_over = false;
-    let text = loop {
-        let text = run(&mut *collector).0;
-        if is_over {
-            break text;
-        }
-        is_over = killer.is_finished();
-    };
+    while !killer.is_finished() {
+        assert!(run(&mut *collector).1.is_ok());
+        passes.fetch_add(1, Ordering::Relaxed);
+    }
+    let text = run(&mut *collector).0;
     let kills = text.lines().find(|line| line.starts_with("container_oom_events_total") && line.contains(ID));
-    assert!(kills.is_some_and(|line| line.ends_with(" 2000")), "{kills:?}");
+    let want = format!(" {}", killer.join().unwrap());
+    assert!(kills.is_some_and(|line| line.ends_with(&want)), "{kills:?}{want}");
 }
