@@ -7,6 +7,9 @@ use super::asides::Alive;
 use super::reading::Identity;
 use super::xid::{Ledger, Watchers};
 
+/// Watchers by the path of their library, as long as a collector has them.
+type ByLibrary = Vec<(String, Weak<Watchers>)>;
+
 /// One for all collectors that come after one another.
 #[derive(Clone, Default)]
 pub(super) struct Kept {
@@ -15,8 +18,7 @@ pub(super) struct Kept {
     pub(super) identities: Identities,
     /// Threads that may be stuck.
     pub(super) alive: Alive,
-    /// By the path of their library, as long as a collector has them.
-    watchers: Arc<Mutex<Vec<(String, Weak<Watchers>)>>>,
+    watchers: Arc<Mutex<ByLibrary>>,
 }
 
 impl Kept {

@@ -380,8 +380,8 @@ impl Library {
         ] {
             let blank =
                 raw::nvmlProcessInfo_t { pid: 0, usedGpuMemory: 0, gpuInstanceId: 0, computeInstanceId: 0 };
-            // SAFETY: writes at most as many structures as it is told, and how many that were.
             let read = |function: NvmlProcesses| {
+                // SAFETY: writes at most as many structures as it is told, and how many that were.
                 list(blank, |count, into| unsafe { function(device.0, count, into) })
             };
             let found = match function.and_then(read) {
