@@ -127,6 +127,13 @@ impl Head {
         self.sources.insert(id, record);
     }
 
+    /// A source whose name is lost, unless it is known: its history is served, and nobody else gets its number.
+    pub(super) fn load_nameless(&mut self, id: u32) {
+        if !self.sources.contains_key(&id) {
+            self.load_source(id, &format!("\0{id}"));
+        }
+    }
+
     pub(super) fn forget_source(&mut self, id: u32) {
         if let Some(record) = self.sources.remove(&id) {
             self.source_names.remove(&record.name);
@@ -375,6 +382,7 @@ impl Head {
     /// Applies a log entry; false where it is damaged or rests on one that was. Such a one may have given slots to other
     /// series, so what later entries say of the source's blocks is left out, rather than told of the wrong series.
     pub(super) fn replay(&mut self, source: u32, seq: u64, entry: &[u8]) -> bool {
+        self.load_nameless(source);
         let whole = self.replay_entry(source, seq, entry);
         if let Some(record) = self.sources.get_mut(&source) {
             record.logged += entry.len() as u64;
@@ -434,6 +442,9 @@ impl Head {
             let home = Home { block: id, slot: *slot };
             if let Some(series) = self.series.get_mut(*series) {
                 series.move_in(home);
+            } else if *series != FREE {
+                // Its row is lost; the number stays taken.
+                self.series.start_at(series.saturating_add(1));
             }
         }
         if let Some(changed) = section.changed {

@@ -34,11 +34,11 @@ pub(super) fn load(disk: &Disk, path: &Path, head: &mut Head, counters: &Counter
     let view = disk.view().map_err(|e| from_disk(path, e))?;
     check_format(disk, &view, path)?;
     let failed = |e| from_disk(path, e);
-    let mut bad = 0;
-    bad += view.sources(|id, name| head.load_source(id, &String::from_utf8_lossy(name))).map_err(failed)?;
-    bad += view.series(|id, row| bad_if(counters, !head.series.load(id, row))).map_err(failed)?;
-    bad += view.blocks(|id, row| bad_if(counters, !load_block(head, id, row))).map_err(failed)?;
-    bad += view.wal(|source, seq, row| bad_if(counters, !head.replay(source, seq, row))).map_err(failed)?;
+    view.sources(|id, row| bad_if(counters, !load_source(head, id, row))).map_err(failed)?;
+    view.series(|id, row| bad_if(counters, !load_series(head, id, row))).map_err(failed)?;
+    view.blocks(|id, row| bad_if(counters, !load_block(head, id, row))).map_err(failed)?;
+    let bad =
+        view.wal(|source, seq, row| bad_if(counters, !head.replay(source, seq, row))).map_err(failed)?;
     count(&counters.damaged_rows, bad);
     let bad = counters.damaged_rows.load(Ordering::Relaxed);
     if bad > 0 {
@@ -142,9 +142,36 @@ pub(super) fn mark_fresh(disk: &Disk) -> Result<(), DiskError> {
     disk.commit(&[&batch])
 }
 
-fn load_block(head: &mut Head, id: u32, row: &[u8]) -> bool {
-    let Some(block) = block_from_row(row) else { return false };
-    head.next_block = head.next_block.max(id.saturating_add(1));
+/// Keys of damaged rows count only below this: one that is damaged itself must not use up all numbers.
+const MOST_NUMBER: u32 = FREE - (1 << 24);
+
+/// The number behind that of a damaged row. It stays taken: pages may name it.
+const fn behind(id: u32) -> u32 {
+    if id < MOST_NUMBER { id + 1 } else { 0 }
+}
+
+fn load_source(head: &mut Head, id: u32, row: Option<&[u8]>) -> bool {
+    match row {
+        Some(name) => head.load_source(id, &String::from_utf8_lossy(name)),
+        None if id < MOST_NUMBER => head.load_nameless(id),
+        None => {}
+    }
+    row.is_some()
+}
+
+fn load_series(head: &mut Head, id: u32, row: Option<&[u8]>) -> bool {
+    let whole = row.is_some_and(|row| head.series.load(id, row));
+    let blocks = head.series.get(id).and_then(|series| series.homes().map(|home| home.block).max());
+    head.start_numbers_at([behind(id), blocks.map_or(0, behind), 0]);
+    whole
+}
+
+fn load_block(head: &mut Head, id: u32, row: Option<&[u8]>) -> bool {
+    head.start_numbers_at([0, behind(id), 0]);
+    let Some(block) = row.and_then(block_from_row) else { return false };
+    let series = block.slots.iter().map(|slot| slot.series).filter(|series| *series != FREE).max();
+    head.start_numbers_at([series.map_or(0, behind), 0, 0]);
+    head.load_nameless(block.source);
     let Some(source) = head.sources.get_mut(&block.source) else { return false };
     source.blocks.push(id);
     source.seq = source.seq.max(block.sealed_seq);

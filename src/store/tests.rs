@@ -22,6 +22,7 @@ pub(super) const fn at(ms: i64) -> Timestamp {
 }
 
 mod log;
+mod numbers;
 
 fn series(name: &str, id: usize) -> Labels {
     Labels::from_pairs([("__name__", name), ("id", &id.to_string())])

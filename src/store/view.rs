@@ -40,35 +40,31 @@ impl View {
         })
     }
 
-    pub(super) fn series(&self, each: impl FnMut(u32, &[u8])) -> Result<u64, DiskError> {
+    pub(super) fn series(&self, each: impl FnMut(u32, Option<&[u8]>)) -> Result<(), DiskError> {
         self.numbered(SERIES, each)
     }
 
-    pub(super) fn sources(&self, each: impl FnMut(u32, &[u8])) -> Result<u64, DiskError> {
+    pub(super) fn sources(&self, each: impl FnMut(u32, Option<&[u8]>)) -> Result<(), DiskError> {
         self.numbered(SOURCES, each)
     }
 
-    pub(super) fn blocks(&self, each: impl FnMut(u32, &[u8])) -> Result<u64, DiskError> {
+    pub(super) fn blocks(&self, each: impl FnMut(u32, Option<&[u8]>)) -> Result<(), DiskError> {
         self.numbered(BLOCKS, each)
     }
 
-    /// Calls back with every row; answers how many could not be decrypted.
+    /// Calls back with every row; one that is damaged is handed over without its value, since its number stays taken.
     fn numbered(
         &self,
         definition: TableDefinition<'_, u32, Bytes>,
-        mut each: impl FnMut(u32, &[u8]),
-    ) -> Result<u64, DiskError> {
+        mut each: impl FnMut(u32, Option<&[u8]>),
+    ) -> Result<(), DiskError> {
         guarded(|| {
-            let mut bad = 0;
             for row in self.transaction.open_table(definition)?.range::<u32>(..)? {
                 let (id, value) = row?;
                 let place = place(redb::TableHandle::name(&definition), &[&id.value().to_be_bytes()]);
-                match self.vault.open(&place, value.value()) {
-                    Some(value) => each(id.value(), &value),
-                    None => bad += 1,
-                }
+                each(id.value(), self.vault.open(&place, value.value()).as_deref());
             }
-            Ok(bad)
+            Ok(())
         })
     }
 
