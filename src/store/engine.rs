@@ -335,11 +335,17 @@ impl Inner {
 
     /// A commit that seals these blocks and writes `extra`. The caller holds `sealing`.
     pub(super) fn commit_sealing(&self, due: &[u32], extra: Batch) -> Result<u64, DiskError> {
-        let (pending, ticket, noted) = {
-            let mut queue = locked(&self.queue);
-            (std::mem::take(&mut queue.pending), queue.appended, queue.noted)
+        let (pending, ticket, noted, seals, mut sealed) = {
+            // One guard over both: what a page or a block's row names must not be younger than what is pending. A
+            // series whose samples came in between would be in this commit, and the row with its name in the next.
+            let head = self.head();
+            let (pending, ticket, noted) = {
+                let mut queue = locked(&self.queue);
+                (std::mem::take(&mut queue.pending), queue.appended, queue.noted)
+            };
+            let (seals, sealed) = seal_blocks(&head, due);
+            (pending, ticket, noted, seals, sealed)
         };
-        let (seals, mut sealed) = self.seal_blocks(due);
         let totals = self.totals_with(&seals, &extra);
         sealed.append(extra);
         if !seals.is_empty() || !sealed.pages_gone.is_empty() {
@@ -370,22 +376,6 @@ impl Inner {
             }
             moved
         });
-    }
-
-    fn seal_blocks(&self, due: &[u32]) -> (Vec<Seal>, Batch) {
-        let mut batch = Batch::default();
-        if due.is_empty() {
-            return (Vec::new(), batch);
-        }
-        let head = self.head();
-        let seals: Vec<Seal> = due.iter().filter_map(|id| seal::seal(&head, *id, &mut batch)).collect();
-        let mut sources: Vec<u32> =
-            due.iter().filter_map(|id| head.blocks.get(id).map(|b| b.source)).collect();
-        sources.sort_unstable();
-        sources.dedup();
-        let done = sources.iter().filter_map(|s| seal::log_done(&head, *s, &seals).map(|seq| (*s, seq)));
-        batch.wal_done.extend(done);
-        (seals, batch)
     }
 
     fn put_back(&self, mut pending: Batch, due: &[u32]) {
@@ -444,6 +434,20 @@ impl Inner {
     }
 }
 
+fn seal_blocks(head: &Head, due: &[u32]) -> (Vec<Seal>, Batch) {
+    let mut batch = Batch::default();
+    if due.is_empty() {
+        return (Vec::new(), batch);
+    }
+    let seals: Vec<Seal> = due.iter().filter_map(|id| seal::seal(head, *id, &mut batch)).collect();
+    let mut sources: Vec<u32> = due.iter().filter_map(|id| head.blocks.get(id).map(|b| b.source)).collect();
+    sources.sort_unstable();
+    sources.dedup();
+    let done = sources.iter().filter_map(|s| seal::log_done(head, *s, &seals).map(|seq| (*s, seq)));
+    batch.wal_done.extend(done);
+    (seals, batch)
+}
+
 pub(super) fn file_of(config: &StoreConfig) -> PathBuf {
     config.path.as_deref().map_or_else(|| PathBuf::from("(memory)"), |folder| folder.join(FILE_NAME))
 }
@@ -460,5 +464,51 @@ pub(super) fn from_disk(path: &Path, error: DiskError) -> StoreError {
         DiskError::Damaged(why) => StoreError::Damaged(why),
         DiskError::Full(why) => StoreError::Paused(why),
         DiskError::Io(why) => StoreError::Io { path: path.to_owned(), source: std::io::Error::other(why) },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::block::FREE;
+    use super::super::seal::block_from_row;
+    use super::*;
+    use crate::model::{Labels, Row};
+
+    fn row(name: &str) -> Row {
+        Row { labels: Labels::from_pairs([("__name__", name)]), value: 1.0, timestamp: None }
+    }
+
+    /// A kill after any commit must leave no number without a name.
+    #[test]
+    fn a_commit_names_the_series_that_it_holds() {
+        let folder = tempfile::tempdir().unwrap();
+        let config =
+            StoreConfig { path: Some(folder.path().into()), min_free_bytes: 0, ..StoreConfig::default() };
+        let at = Timestamp::from_millis;
+        let store = Store::open(config, at(0)).unwrap();
+        store.source("a").append_soon(at(1), &[row("x")]).unwrap();
+        std::thread::scope(|scope| {
+            let mut head = store.0.head_mut();
+            let committing = scope.spawn(|| store.0.commit_sealing(&[0], Batch::default()).unwrap());
+            // A tick with a new series is being taken while the commit begins.
+            for _ in 0..20_000 {
+                if locked(&store.0.queue).pending.is_empty() {
+                    break;
+                }
+                std::thread::yield_now();
+            }
+            head.apply(0, at(2), &[row("x"), row("new")], true, &mut locked(&store.0.queue).pending);
+            drop(head);
+            committing.join().unwrap();
+        });
+        let view = store.0.disk.view().unwrap();
+        let (mut named, mut held) = (Vec::new(), Vec::new());
+        view.series(|id, _| named.push(id)).unwrap();
+        view.blocks(|_, row| {
+            let slots = row.and_then(block_from_row).unwrap().slots;
+            held.extend(slots.iter().map(|slot| slot.series).filter(|id| *id != FREE));
+        })
+        .unwrap();
+        assert!(!held.is_empty() && held.iter().all(|id| named.contains(id)), "{held:?} {named:?}");
     }
 }
