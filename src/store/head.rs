@@ -48,6 +48,8 @@ pub(super) struct SourceRecord {
     /// Bytes of all its log entries so far; those of before the start only as far as the log still had them.
     pub(super) logged: u64,
     pub(super) last_at_ms: i64,
+    /// The last log entry that was read back.
+    replayed: Option<u64>,
     places: Vec<Place>,
 }
 
@@ -122,6 +124,7 @@ impl Head {
             seq: 0,
             logged: 0,
             last_at_ms: i64::MIN,
+            replayed: None,
             places: Vec::new(),
         };
         self.sources.insert(id, record);
@@ -356,7 +359,7 @@ impl Head {
     fn begin_anew(&mut self, source: u32) {
         let Some(record) = self.sources.get_mut(&source) else { return };
         record.last_at_ms = i64::MIN;
-        for id in self.retire_blocks(source) {
+        for id in self.retire_blocks(source, u64::MAX) {
             let Some(block) = self.blocks.get(&id) else { continue };
             for slot in block.slots.iter().filter(|slot| slot.series != FREE) {
                 if let Some(series) = self.series.get_mut(slot.series) {
@@ -366,31 +369,59 @@ impl Head {
         }
     }
 
-    /// Has all blocks of a source sealed as they are and written no more.
-    fn retire_blocks(&mut self, source: u32) -> Vec<u32> {
-        let blocks = self.sources.get_mut(&source).map(|record| std::mem::take(&mut record.blocks));
-        let blocks = blocks.unwrap_or_default();
-        for id in &blocks {
+    /// Has the blocks of a source sealed as they are and written no more, but for those whose pages reach up to a log
+    /// entry.
+    fn retire_blocks(&mut self, source: u32, seq: u64) -> Vec<u32> {
+        let Some(record) = self.sources.get_mut(&source) else { return Vec::new() };
+        let blocks = &self.blocks;
+        let is_whole = |id: &u32| blocks.get(id).is_some_and(|block| block.sealed_seq >= seq);
+        let (kept, retired) = std::mem::take(&mut record.blocks).into_iter().partition(is_whole);
+        record.blocks = kept;
+        for id in &retired {
             let Some(block) = self.blocks.get_mut(id) else { continue };
             block.retired = true;
             block.expire();
-            self.due.push(*id);
+            if !self.due.contains(id) {
+                self.due.push(*id);
+            }
         }
-        blocks
+        retired
     }
 
-    /// Applies a log entry; false where it is damaged or rests on one that was. Such a one may have given slots to other
-    /// series, so what later entries say of the source's blocks is left out, rather than told of the wrong series.
-    pub(super) fn replay(&mut self, source: u32, seq: u64, entry: &[u8]) -> bool {
+    /// Applies a log entry; false where it is damaged - `None`: so that nothing can be told of it - or rests on one that
+    /// was. Such a one may have given slots to other series, and later entries say only what changed since, so what they
+    /// say of the source's blocks is left out, rather than told of the wrong series, or wrong.
+    pub(super) fn replay(&mut self, source: u32, seq: u64, entry: Option<&[u8]>) -> bool {
+        let last = self.sources.get(&source).and_then(|record| record.replayed);
+        let Some(entry) = entry else {
+            // If its key is damaged, too, it is another's; that one has a gap.
+            if last.is_none_or(|last| seq == last.saturating_add(1)) {
+                self.lose_entry(source, seq);
+            }
+            return false;
+        };
         self.load_nameless(source);
+        if last.is_some_and(|last| seq > last.saturating_add(1)) {
+            self.lose_entry(source, seq - 1);
+        }
         let whole = self.replay_entry(source, seq, entry);
         if let Some(record) = self.sources.get_mut(&source) {
             record.logged += entry.len() as u64;
+            record.replayed = Some(seq);
         }
         if whole.is_none() {
-            self.retire_blocks(source);
+            self.lose_entry(source, seq);
         }
         whole == Some(Replayed::Applied)
+    }
+
+    /// What a log entry said is lost. A block that was written into pages after it does not rest on it.
+    fn lose_entry(&mut self, source: u32, seq: u64) {
+        if let Some(record) = self.sources.get_mut(&source) {
+            record.seq = record.seq.max(seq);
+            record.replayed = Some(seq);
+        }
+        self.retire_blocks(source, seq);
     }
 
     fn replay_entry(&mut self, source: u32, seq: u64, entry: &[u8]) -> Option<Replayed> {
@@ -431,6 +462,8 @@ impl Head {
             return section.skip(reader).map(|()| Replayed::Applied);
         }
         if block.retired {
+            // Its row will say that this entry is dealt with: it must not be applied after another restart.
+            block.last_seq = seq;
             return section.skip(reader).map(|()| Replayed::LeftOut);
         }
         for (slot, series) in &section.assigned {
@@ -535,9 +568,9 @@ mod tests {
         }
         let entries: Vec<(u64, &[u8])> = batch.wal.iter().map(|((_, seq), entry)| (*seq, &**entry)).collect();
         let [(first, whole), (second, cut), (third, after)] = entries[..] else { panic!("{entries:?}") };
-        assert!(read.replay(source, first, whole));
-        assert!(!read.replay(source, second, &cut[..cut.len() - 1]));
-        assert!(!read.replay(source, third, after), "its slots may be others'");
+        assert!(read.replay(source, first, Some(whole)));
+        assert!(!read.replay(source, second, Some(&cut[..cut.len() - 1])));
+        assert!(!read.replay(source, third, Some(after)), "its slots may be others'");
         let samples = |head: &Head| head.blocks.values().map(|block| block.ticks.clone()).collect::<Vec<_>>();
         assert_eq!((samples(&written), samples(&read)), (vec![vec![1, 2, 3]], vec![vec![1]]));
         let mut batch = Batch::default();

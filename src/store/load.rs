@@ -37,9 +37,7 @@ pub(super) fn load(disk: &Disk, path: &Path, head: &mut Head, counters: &Counter
     view.sources(|id, row| bad_if(counters, !load_source(head, id, row))).map_err(failed)?;
     view.series(|id, row| bad_if(counters, !load_series(head, id, row))).map_err(failed)?;
     view.blocks(|id, row| bad_if(counters, !load_block(head, id, row))).map_err(failed)?;
-    let bad =
-        view.wal(|source, seq, row| bad_if(counters, !head.replay(source, seq, row))).map_err(failed)?;
-    count(&counters.damaged_rows, bad);
+    view.wal(|source, seq, row| bad_if(counters, !head.replay(source, seq, row))).map_err(failed)?;
     let bad = counters.damaged_rows.load(Ordering::Relaxed);
     if bad > 0 {
         error!(file = %path.display(), rows = bad, "Rows of the store are damaged; what they held is lost, all else is served");

@@ -68,20 +68,17 @@ impl View {
         })
     }
 
-    /// Calls back with every log entry, in order of source and entry; answers how many could not be decrypted.
-    pub(super) fn wal(&self, mut each: impl FnMut(u32, u64, &[u8])) -> Result<u64, DiskError> {
+    /// Calls back with every log entry, in order of source and entry; one that is damaged is handed over without its
+    /// value, since what comes behind it rests on it.
+    pub(super) fn wal(&self, mut each: impl FnMut(u32, u64, Option<&[u8]>)) -> Result<(), DiskError> {
         guarded(|| {
-            let mut bad = 0;
             for row in self.transaction.open_table(WAL)?.range::<(u32, u64)>(..)? {
                 let (key, value) = row?;
                 let (source, seq) = key.value();
                 let place = place("wal", &[&source.to_be_bytes(), &seq.to_be_bytes()]);
-                match self.vault.open(&place, value.value()) {
-                    Some(value) => each(source, seq, &value),
-                    None => bad += 1,
-                }
+                each(source, seq, self.vault.open(&place, value.value()).as_deref());
             }
-            Ok(bad)
+            Ok(())
         })
     }
 
