@@ -48,6 +48,8 @@ pub(super) struct SourceRecord {
     /// Bytes of all its log entries so far; those of before the start only as far as the log still had them.
     pub(super) logged: u64,
     pub(super) last_at_ms: i64,
+    /// The last tick by the clock: rows with instants of their own say nothing of it.
+    pub(super) clock_ms: i64,
     /// The last log entry that was read back.
     replayed: Option<u64>,
     places: Vec<Place>,
@@ -82,6 +84,7 @@ pub(super) struct Touched {
 struct Tick<'a> {
     source: u32,
     at_ms: i64,
+    by_clock: bool,
     touched: Vec<Touched>,
     places: Vec<Place>,
     result: Appended,
@@ -124,6 +127,7 @@ impl Head {
             seq: 0,
             logged: 0,
             last_at_ms: i64::MIN,
+            clock_ms: i64::MIN,
             replayed: None,
             places: Vec::new(),
         };
@@ -156,13 +160,13 @@ impl Head {
 
     /// Whether a tick lies so far behind the source's last one that only the clock can be the cause.
     pub(super) fn jumped_back(&self, source: u32, at: Timestamp) -> bool {
-        let last = self.sources.get(&source).map_or(i64::MIN, |s| s.last_at_ms);
+        let last = self.sources.get(&source).map_or(i64::MIN, |s| s.clock_ms);
         last != i64::MIN && last.saturating_sub(at.as_millis()) > self.clock_jump_ms
     }
 
-    /// How far a source's last tick lies before `at`; `None` if it lies behind it or there was none.
+    /// Whether a tick lies before the source's last one.
     pub(super) fn is_behind(&self, source: u32, at: Timestamp) -> bool {
-        self.sources.get(&source).is_some_and(|s| s.last_at_ms > at.as_millis())
+        self.sources.get(&source).is_some_and(|s| s.clock_ms > at.as_millis())
     }
 
     /// Applies a tick. What has to be written goes into `batch`; `log` says whether ticks are logged at all.
@@ -174,13 +178,15 @@ impl Head {
         log: bool,
         batch: &mut Batch,
     ) -> Appended {
-        if self.jumped_back(source, at) {
+        let by_clock = is_by_clock(rows);
+        if by_clock && self.jumped_back(source, at) {
             self.begin_anew(source);
         }
         let places = self.sources.get_mut(&source).map(|s| std::mem::take(&mut s.places)).unwrap_or_default();
         let mut tick = Tick {
             source,
             at_ms: at.as_millis(),
+            by_clock,
             touched: Vec::new(),
             places: Vec::with_capacity(rows.len()),
             result: Appended::default(),
@@ -270,6 +276,10 @@ impl Head {
         let selected = found.selected;
         let home = self.assign(tick, series, selected)?;
         let found = self.series.get_mut(series)?;
+        // It had ended when the clock jumped back, so that nobody has told it.
+        if row.timestamp.is_none() && found.last_ms.saturating_sub(at_ms) > self.clock_jump_ms {
+            found.last_ms = i64::MIN;
+        }
         if found.move_in(home) {
             tick.batch.series.push((series, Some(found.to_row())));
         }
@@ -304,6 +314,9 @@ impl Head {
     fn finish_tick(&mut self, mut tick: Tick<'_>, log: bool) -> Appended {
         let Some(record) = self.sources.get_mut(&tick.source) else { return tick.result };
         record.last_at_ms = record.last_at_ms.max(tick.at_ms);
+        if tick.by_clock {
+            record.clock_ms = record.clock_ms.max(tick.at_ms);
+        }
         let seq = record.seq + 1;
         // Also those of which no series came: theirs have vanished.
         for id in &record.blocks {
@@ -359,6 +372,7 @@ impl Head {
     fn begin_anew(&mut self, source: u32) {
         let Some(record) = self.sources.get_mut(&source) else { return };
         record.last_at_ms = i64::MIN;
+        record.clock_ms = i64::MIN;
         for id in self.retire_blocks(source, u64::MAX) {
             let Some(block) = self.blocks.get(&id) else { continue };
             for slot in block.slots.iter().filter(|slot| slot.series != FREE) {
@@ -453,6 +467,9 @@ impl Head {
         let id = section.block;
         self.next_block = self.next_block.max(id.saturating_add(1));
         let record = self.sources.get_mut(&source)?;
+        if section.changed.is_some() {
+            record.clock_ms = record.clock_ms.max(at_ms);
+        }
         let logged = record.logged;
         let block = self.blocks.entry(id).or_insert_with(|| {
             record.blocks.push(id);
@@ -501,6 +518,12 @@ impl Head {
         }
         Some(Replayed::Applied)
     }
+}
+
+/// Whether the instant of a tick is the clock's: that of samples which all have their own may be any of theirs. What has
+/// ended has no rows, and did so by the clock.
+pub(super) fn is_by_clock(rows: &[Row]) -> bool {
+    rows.is_empty() || rows.iter().any(|row| row.timestamp.is_none())
 }
 
 /// What came of a log entry, or of a part of it.

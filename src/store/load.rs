@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering;
 use rustc_hash::FxHashMap;
 use tracing::error;
 
-use super::block::FREE;
+use super::block::{FREE, MISSING};
 use super::bytes::{Reader, put_varint};
 use super::disk::{Batch, Disk, DiskError};
 use super::engine::{Counters, Inner, count, from_disk};
@@ -173,6 +173,10 @@ fn load_block(head: &mut Head, id: u32, row: Option<&[u8]>) -> bool {
     let Some(source) = head.sources.get_mut(&block.source) else { return false };
     source.blocks.push(id);
     source.seq = source.seq.max(block.sealed_seq);
+    // Of samples with instants of their own a slot keeps no last value.
+    if block.slots.iter().any(|slot| slot.last != MISSING) {
+        source.clock_ms = source.clock_ms.max(block.sealed_ms);
+    }
     for (slot, at) in block.slots.iter().zip(0..).filter(|(slot, _)| slot.series != FREE) {
         if let Some(series) = head.series.get_mut(slot.series) {
             series.move_in(Home { block: id, slot: at });

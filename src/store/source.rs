@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::engine::{Inner, Store, count};
 use super::error::StoreError;
-use super::head::Appended;
+use super::head::{Appended, is_by_clock};
 use crate::model::{Row, Timestamp};
 
 /// A collect pass, a scrape target, a group of pushes, a group of rules. Series that it had at its last tick and not
@@ -38,7 +38,8 @@ impl Source {
     ///
     /// After a small jump back of the clock samples are refused until it has caught up, as Prometheus does. After one
     /// of more than [`StoreConfig::clock_jump`](super::StoreConfig::clock_jump), history goes on from there: what lies
-    /// in the future stays, and a query sorts both by their instants.
+    /// in the future stays, and a query sorts both by their instants. Rows that all carry instants of their own say nothing
+    /// of the clock: each is held against its series alone.
     ///
     /// # Errors
     /// Nothing can be written: the tick was refused as a whole, or - if it was the first to fail - is kept in memory
@@ -69,17 +70,19 @@ impl Source {
     fn apply(&self, at: Timestamp, rows: &[Row]) -> Result<(Appended, u64), StoreError> {
         self.store.check_writable()?;
         let log = self.store.disk.is_file();
-        let ((appended, behind, jumped), ticket) = self.store.enqueue(|head, batch| {
+        let ((appended, clock), ticket) = self.store.enqueue(|head, batch| {
             let id = head.source(&self.name, batch);
-            let (behind, jumped) = (head.is_behind(id, at), head.jumped_back(id, at));
-            (head.apply(id, at, rows, log, batch), behind, jumped)
+            let clock = is_by_clock(rows).then(|| (head.is_behind(id, at), head.jumped_back(id, at)));
+            (head.apply(id, at, rows, log, batch), clock)
         });
         let counters = &self.store.counters;
         count(&counters.added, appended.added);
         count(&counters.out_of_order, appended.out_of_order);
         count(&counters.duplicate, appended.duplicate);
         count(&counters.new_series, appended.new_series);
-        self.store.note_clock(&self.name, behind, jumped);
+        if let Some((behind, jumped)) = clock {
+            self.store.note_clock(&self.name, behind, jumped);
+        }
         self.store.note_limit(appended.over_limit);
         Ok((appended, ticket))
     }

@@ -21,6 +21,7 @@ pub(super) const fn at(ms: i64) -> Timestamp {
     Timestamp::from_millis(ms)
 }
 
+mod clock;
 mod log;
 mod numbers;
 

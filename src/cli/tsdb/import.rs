@@ -206,6 +206,29 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_is_imported_again_adds_nothing() {
+        // Pieces of the second series lie far before those of the first.
+        let mut text = String::new();
+        for i in 0..40_000 {
+            text.push_str(&format!(
+                "a{{series=\"a name of some length {}\"}} {i} {}\n",
+                i / 20_000,
+                60_000 - i
+            ));
+        }
+        let mut lines: Vec<&str> = text.lines().collect();
+        lines[..20_000].reverse();
+        lines[20_000..].reverse();
+        let text = format!("{}\n# EOF\n", lines.join("\n"));
+        let (done, store) = imported(&text).expect("imported");
+        assert_eq!((done.added, refused(&done)), (40_000, None));
+        let before = dumped(&store);
+        let again = import(&store, &mut text.as_bytes()).expect("imported");
+        assert_eq!((again.added, store.stats().clock_jumps), (0, 0));
+        assert_eq!(dumped(&store), before);
+    }
+
+    #[test]
     fn mistakes_are_said() {
         for (text, expected) in [
             ("a 1\n# EOF\n", "has no timestamp"),
