@@ -280,6 +280,13 @@ impl Block {
         }
     }
 
+    /// The bits of a sample with an instant of its own, if it is still here.
+    pub(super) fn own_value_at(&self, slot: u16, at_ms: i64) -> Option<u64> {
+        let Tail::Own(own) = &self.slots.get(usize::from(slot))?.tail else { return None };
+        let at = own.instants.binary_search(&at_ms).ok()?;
+        own.values.get(at).map(|value| value.to_bits())
+    }
+
     /// The values of a slot, one for each tick; `None` for one with instants of its own.
     pub(super) fn column(&self, slot: &Slot) -> Option<Vec<f64>> {
         match &slot.tail {

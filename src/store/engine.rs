@@ -247,12 +247,15 @@ impl Inner {
         (result, queue.appended)
     }
 
-    /// Refuses while nothing can be written, after having tried whether that is over.
+    /// Refuses while nothing can be written, after having tried whether that is over. Where there is no room, before the
+    /// head has the tick: it comes again, and must not be there.
     pub(super) fn check_writable(&self) -> Result<(), StoreError> {
-        if !self.is_paused() {
+        let paused = self.is_paused();
+        let room = self.disk.check_room().map_err(|e| self.refusal(&e));
+        if !paused && room.is_ok() {
             return Ok(());
         }
-        let tried = self.disk.check_room().map_err(|e| self.refusal(&e)).and_then(|()| {
+        let tried = room.and_then(|()| {
             let ticket = locked(&self.queue).appended;
             self.commit_until(ticket)
         });
@@ -381,6 +384,7 @@ impl Inner {
     fn put_back(&self, mut pending: Batch, due: &[u32]) {
         let mut head = self.head_mut();
         let mut queue = locked(&self.queue);
+        head.note_kept(pending.wal.iter().map(|((source, _), _)| *source));
         pending.append(std::mem::take(&mut queue.pending));
         queue.pending = pending;
         let missing: Vec<u32> = due.iter().copied().filter(|id| !head.due.contains(id)).collect();

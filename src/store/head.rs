@@ -52,6 +52,8 @@ pub(super) struct SourceRecord {
     pub(super) clock_ms: i64,
     /// The last log entry that was read back.
     replayed: Option<u64>,
+    /// Whether a tick was kept though its commit failed: who brought it may bring it again.
+    kept: bool,
     places: Vec<Place>,
 }
 
@@ -129,6 +131,7 @@ impl Head {
             last_at_ms: i64::MIN,
             clock_ms: i64::MIN,
             replayed: None,
+            kept: false,
             places: Vec::new(),
         };
         self.sources.insert(id, record);
@@ -167,6 +170,15 @@ impl Head {
     /// Whether a tick lies before the source's last one.
     pub(super) fn is_behind(&self, source: u32, at: Timestamp) -> bool {
         self.sources.get(&source).is_some_and(|s| s.clock_ms > at.as_millis())
+    }
+
+    /// Ticks of these sources were answered with an error, and are kept.
+    pub(super) fn note_kept(&mut self, sources: impl Iterator<Item = u32>) {
+        for source in sources {
+            if let Some(record) = self.sources.get_mut(&source) {
+                record.kept = true;
+            }
+        }
     }
 
     /// Applies a tick. What has to be written goes into `batch`; `log` says whether ticks are logged at all.
@@ -229,7 +241,12 @@ impl Head {
             if *pending == MISSING {
                 *pending = ELSEWHERE;
             }
+            let is_kept = || {
+                self.sources.get(&tick.source).is_some_and(|source| source.kept)
+                    && block.own_value_at(place.home.slot, at_ms) == Some(bits)
+            };
             match at_ms < series.last_ms {
+                true if is_kept() => tick.result.repeated += 1,
                 true => tick.result.out_of_order += 1,
                 false if known.is_none_or(|known| known == bits) => tick.result.repeated += 1,
                 false => tick.result.duplicate += 1,

@@ -22,6 +22,7 @@ pub(super) const fn at(ms: i64) -> Timestamp {
 }
 
 mod clock;
+mod full;
 mod log;
 mod numbers;
 
@@ -352,40 +353,6 @@ fn readable_series(store: &Store, before: &BTreeMap<String, Vec<(i64, String)>>)
         count == before[&s.labels.to_string()].len()
     });
     whole.count()
-}
-
-#[test]
-fn a_full_disk_pauses_ingestion_and_nothing_else() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let full = Arc::new(AtomicBool::new(false));
-    let path = folder.path().join("store.redb");
-    let medium = {
-        let (path, full) = (path.clone(), Arc::clone(&full));
-        Medium::Made(Arc::new(move || FlakyFile::open(&path, Arc::clone(&full))))
-    };
-    let store = Store::open_medium(StoreConfig::default(), medium, None, at(0)).expect("opens");
-    let x = series("x", 1);
-    let mut source = store.source("a");
-    for i in 0..300 {
-        source.append(at(i * 1000), &[row(&x, i as f64)]).expect("taken");
-    }
-    full.store(true, Ordering::SeqCst);
-    for i in 300..320 {
-        assert!(matches!(source.append(at(i * 1000), &[row(&x, i as f64)]), Err(StoreError::Paused(_))));
-    }
-    assert!(store.maintain(at(320_000)).is_err());
-    assert!(store.stats().paused);
-    // The tick that met the full disk is kept, those after it were refused.
-    let found = all(&store);
-    assert!(found[&x.to_string()].len() >= 61, "{}", found[&x.to_string()].len());
-    full.store(false, Ordering::SeqCst);
-    store.maintain(at(321_000)).expect("resumed");
-    source.append(at(321_000), &[row(&x, 9.0)]).expect("taken");
-    assert!(!store.stats().paused);
-    let before = all(&store);
-    assert_eq!(before[&x.to_string()].len(), 302);
-    drop((source, store));
-    assert_eq!(all(&open(folder.path())), before);
 }
 
 #[test]
