@@ -26,6 +26,9 @@ const OWN_SAMPLES: usize = 120;
 /// A slot without a series.
 pub(super) const FREE: u32 = u32::MAX;
 
+/// The source of a block whose row is lost.
+pub(super) const NOBODY: u32 = u32::MAX;
+
 /// What a tick holds for a series: the bits of its value, or one of these two.
 pub(super) const MISSING: u64 = ABSENT_BITS;
 /// The series was there, but not with a value for this tick; it has not vanished.

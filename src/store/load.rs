@@ -3,14 +3,14 @@
 //! Invariant: a row that does not make sense is left out and counted; only a file that does not make sense as a whole
 //! is given up.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::atomic::Ordering;
 
 use rustc_hash::FxHashMap;
 use tracing::error;
 
-use super::block::{FREE, MISSING};
+use super::block::{Block, FREE, MISSING, NOBODY, TICKS};
 use super::bytes::{Reader, put_varint};
 use super::disk::{Batch, Disk, DiskError};
 use super::engine::{Counters, Inner, count, from_disk};
@@ -36,7 +36,14 @@ pub(super) fn load(disk: &Disk, path: &Path, head: &mut Head, counters: &Counter
     let failed = |e| from_disk(path, e);
     view.sources(|id, row| bad_if(counters, !load_source(head, id, row))).map_err(failed)?;
     view.series(|id, row| bad_if(counters, !load_series(head, id, row))).map_err(failed)?;
-    view.blocks(|id, row| bad_if(counters, !load_block(head, id, row))).map_err(failed)?;
+    let mut lost = BTreeSet::new();
+    view.blocks(|id, row| {
+        let whole = load_block(head, id, row);
+        bad_if(counters, !whole);
+        lost.extend((!whole && id < MOST_NUMBER).then_some(id));
+    })
+    .map_err(failed)?;
+    load_lost_blocks(head, &view, lost).map_err(failed)?;
     view.wal(|source, seq, row| bad_if(counters, !head.replay(source, seq, row))).map_err(failed)?;
     let bad = counters.damaged_rows.load(Ordering::Relaxed);
     if bad > 0 {
@@ -187,6 +194,37 @@ fn load_block(head: &mut Head, id: u32, row: Option<&[u8]>) -> bool {
     }
     head.blocks.insert(id, block);
     true
+}
+
+/// Blocks whose rows are damaged, or not to be found: their pages are served, and that is all.
+fn load_lost_blocks(head: &mut Head, view: &View, damaged: BTreeSet<u32>) -> Result<(), DiskError> {
+    let homes = head.series.iter().flat_map(|(_, series)| series.homes());
+    let missing = homes.map(|home| home.block).filter(|id| !head.blocks.contains_key(id));
+    let mut lost: BTreeSet<u32> = missing.collect();
+    lost.extend(&damaged);
+    for id in lost {
+        let block = block_from_pages(view, id)?;
+        // A block that was never written into pages has no row; the log knows all of it.
+        if block.next_page > 0 || damaged.contains(&id) {
+            head.blocks.insert(id, block);
+        }
+    }
+    Ok(())
+}
+
+/// What the pages of a block say of it. Whose it was they do not say, nor how long it is kept: as long as any.
+fn block_from_pages(view: &View, id: u32) -> Result<Block, DiskError> {
+    let mut block = Block::new(NOBODY, true, TICKS);
+    block.retired = true;
+    view.digests(id, i64::MIN..=i64::MAX, |(_, first_ms, number), digest| {
+        let digest = digest.and_then(|bytes| Digest::read(bytes, first_ms).ok());
+        let last_ms = digest.map_or(first_ms, |digest| digest.last_ms);
+        block.next_page = block.next_page.max(number.saturating_add(1));
+        block.sealed_ms = block.sealed_ms.max(last_ms);
+        block.longest_page_ms = block.longest_page_ms.max(last_ms.saturating_sub(first_ms));
+        true
+    })?;
+    Ok(block)
 }
 
 /// Pages, samples and bytes in the file.

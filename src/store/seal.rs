@@ -3,7 +3,7 @@
 //! Invariant: at every instant each sample is in a tail, in a page, or - between the commit and forgetting - in both;
 //! a reader that sees both sees the same sample twice, never none.
 
-use super::block::{Block, FREE, Logged, MISSING, SealedExtent, Slot, Tail};
+use super::block::{Block, FREE, Logged, MISSING, NOBODY, SealedExtent, Slot, Tail};
 use super::bytes::{Reader, put_signed, put_varint};
 use super::disk::{Batch, PageKey};
 use super::head::Head;
@@ -35,7 +35,8 @@ pub(super) struct Seal {
 
 /// Packs what a block has into pages of a batch.
 pub(super) fn seal(head: &Head, id: u32, batch: &mut Batch) -> Option<Seal> {
-    let block = head.blocks.get(&id)?;
+    // Of one whose row is lost there is nothing to write.
+    let block = head.blocks.get(&id).filter(|block| block.source != NOBODY)?;
     let (since_ms, from) =
         head.sources.get(&block.source).map_or((i64::MAX, u64::MAX), |s| (s.last_at_ms, s.logged));
     let mut sealed = Seal {

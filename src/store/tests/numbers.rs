@@ -1,6 +1,6 @@
-//! Numbers of series, blocks and sources: one is never given to somebody else.
+//! Rows of series, blocks and sources that are lost: what that costs, and that their numbers are not given to others.
 
-use super::super::disk::{SERIES, SOURCES};
+use super::super::disk::{BLOCKS, SERIES, SOURCES};
 use super::*;
 
 /// What befalls the row with the highest number.
@@ -65,6 +65,48 @@ fn a_number_whose_row_is_lost_is_not_given_to_others() {
                 drop(store);
                 assert_eq!(all(&open(folder.path())), found, "{case}, after another restart");
             }
+        }
+    }
+}
+
+#[test]
+fn a_lost_row_of_a_block_costs_no_page() {
+    let names: Vec<Labels> = (0..520).map(|id| series("m", id)).collect();
+    let write = |store: &Store, ticks: std::ops::Range<i64>| {
+        for tick in ticks {
+            let rows: Vec<Row> = names.iter().map(|labels| row(labels, tick as f64)).collect();
+            store.source("a").append_soon(at(tick * 1_000), &rows).expect("taken");
+        }
+        store.flush().expect("written");
+    };
+    for how in [Harm::Flipped, Harm::Gone] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = open(folder.path());
+        for tick in 0..250 {
+            write(&store, tick..tick + 1);
+        }
+        drop(store);
+        // Both blocks are in pages, the last ticks of both in the log alone.
+        harm(folder.path(), BLOCKS, how);
+        let mut end = 250;
+        for more in [10, 300, 10] {
+            let store = open(folder.path());
+            write(&store, end..end + more);
+            end += more;
+            store.maintain(at(end * 1_000)).expect("maintained");
+            let found = all(&store);
+            for (id, labels) in names.iter().enumerate() {
+                let samples = &found[&labels.to_string()];
+                let ticks: Vec<i64> = samples.iter().map(|(ms, _)| ms / 1_000).collect();
+                let in_pages = if id < 512 { 250 } else { 203 };
+                let kept = ticks.iter().take_while(|tick| **tick < 250).count();
+                assert!(kept >= in_pages, "{how:?}: {id} has {kept}");
+                assert!(ticks.ends_with(&(250..end).collect::<Vec<_>>()), "{how:?}: {id} has {ticks:?}");
+            }
+            assert_eq!(
+                store.0.head().next_numbers()[1],
+                store.0.head().blocks.keys().max().expect("some") + 1
+            );
         }
     }
 }
