@@ -13,7 +13,7 @@ use super::column::ABSENT_BITS;
 use super::disk::Batch;
 use super::log_entry::{put_section, read_own, read_section, read_values};
 use super::outbox::{Noted, OutboxSample};
-use super::series::{HISTORY, Home, SeriesTable};
+use super::series::{HISTORY, Home, SeriesTable, mark_of};
 use crate::model::{Row, Timestamp};
 
 /// What became of a tick's samples.
@@ -248,12 +248,15 @@ impl Head {
             match at_ms < series.last_ms {
                 true if is_kept() => tick.result.repeated += 1,
                 true => tick.result.out_of_order += 1,
-                false if known.is_none_or(|known| known == bits) => tick.result.repeated += 1,
+                false if known.map_or_else(|| series.may_end_with(bits), |known| known == bits) => {
+                    tick.result.repeated += 1
+                }
                 false => tick.result.duplicate += 1,
             }
             return;
         }
         series.last_ms = at_ms;
+        series.last_mark = mark_of(bits);
         series.first_ms = series.first_ms.min(at_ms);
         tick.result.added += 1;
         let in_step = row.timestamp.is_none() && block.ticks.last().is_none_or(|last| *last < tick.at_ms);
@@ -526,7 +529,7 @@ impl Head {
             block.push_own(slot, own_ms, value);
             let series = block.slots.get(usize::from(slot)).map_or(FREE, |slot| slot.series);
             if let Some(series) = self.series.get_mut(series) {
-                series.last_ms = series.last_ms.max(own_ms);
+                series.note_last(own_ms, value.to_bits());
             }
         }
         block.note_logged(seq, at_ms, logged, begun - reader.rest().len());
@@ -566,7 +569,7 @@ fn mark_stale(series: &mut SeriesTable, block: &Block, values: &[u64], at_ms: i6
         if *value != MISSING
             && let Some(series) = series.get_mut(slot.series)
         {
-            series.last_ms = series.last_ms.max(at_ms);
+            series.note_last(at_ms, *value);
         }
     }
 }

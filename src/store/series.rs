@@ -25,6 +25,8 @@ pub(super) struct Series {
     pub(super) first_ms: i64,
     /// The newest sample; `i64::MIN` when there is none yet.
     pub(super) last_ms: i64,
+    /// What tells its value from others, [`mark_of`] it: it may be in a page, where looking is dear. 0: not known.
+    pub(super) last_mark: u16,
     /// Kept for the long time.
     pub(super) selected: bool,
     home: Option<Home>,
@@ -33,11 +35,32 @@ pub(super) struct Series {
 
 impl Series {
     const fn new(labels: Labels, first_ms: i64, selected: bool) -> Self {
-        Self { labels, first_ms, last_ms: i64::MIN, selected, home: None, more_homes: Vec::new() }
+        Self {
+            labels,
+            first_ms,
+            last_ms: i64::MIN,
+            last_mark: 0,
+            selected,
+            home: None,
+            more_homes: Vec::new(),
+        }
     }
 
     pub(super) fn homes(&self) -> impl Iterator<Item = Home> + '_ {
         self.home.iter().copied().chain(self.more_homes.iter().copied())
+    }
+
+    /// Notes a sample that may be the newest.
+    pub(super) const fn note_last(&mut self, at_ms: i64, bits: u64) {
+        if at_ms >= self.last_ms {
+            self.last_ms = at_ms;
+            self.last_mark = mark_of(bits);
+        }
+    }
+
+    /// Whether the newest sample may have this value; after a restart that is not known of what is in pages.
+    pub(super) const fn may_end_with(&self, bits: u64) -> bool {
+        self.last_mark == 0 || self.last_mark == mark_of(bits)
     }
 
     /// Notes a home; true when its block is a new one, which the row of the series must then name.
@@ -105,6 +128,13 @@ impl Series {
         }
         Some(series)
     }
+}
+
+/// Tells values apart, but for one in some 65,000; never 0. Wider ones would make each series larger.
+pub(super) const fn mark_of(bits: u64) -> u16 {
+    let [high, low, ..] = bits.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes();
+    let mark = u16::from_be_bytes([high, low]);
+    if mark == 0 { 1 } else { mark }
 }
 
 /// All series.
@@ -262,6 +292,17 @@ mod tests {
         assert_eq!((again.find(&labels), again.next()), (Some(41), 42));
         again.remove(41);
         assert_eq!((again.find(&labels), again.len(), again.index().pairs()), (None, 0, 0));
+    }
+
+    #[test]
+    fn what_a_mark_takes_no_series_is_larger_for() {
+        let without = size_of::<(Labels, i64, i64, bool, Option<Home>, Vec<Home>)>();
+        assert_eq!(size_of::<Series>(), without);
+        let values = [0.0, -0.0, 1.0, 1.5, 2.0, 5.0, 999.0, f64::NAN, f64::INFINITY, f64::MIN_POSITIVE];
+        let mut marks: Vec<u16> = values.iter().map(|value| mark_of(value.to_bits())).collect();
+        marks.sort_unstable();
+        marks.dedup();
+        assert!(marks.len() == values.len() && !marks.contains(&0), "{marks:?}");
     }
 
     #[test]

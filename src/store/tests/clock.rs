@@ -1,6 +1,7 @@
 //! Clocks that jump back, and samples that do not come from a clock.
 
 use super::super::block::TICKS;
+use super::super::disk::Batch;
 use super::*;
 
 fn own(labels: &Labels, ms: i64) -> Row {
@@ -51,4 +52,34 @@ fn samples_with_instants_of_their_own_do_not_tell_the_clock() {
     let found = all(&store);
     assert_eq!(found[&x.to_string()], shown(&[(8_000_000, "8000000"), (9_000_000, "9000000")]));
     assert_eq!(store.stats().clock_jumps, 0);
+}
+
+#[test]
+fn another_value_at_the_newest_instant_is_refused_also_when_that_is_in_a_page() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (x, y) = (series("x", 1), series("y", 1));
+    for seal in [false, true] {
+        let store = open(folder.path());
+        let now = if seal { 20_000 } else { 10_000 };
+        let rows = [own(&x, now), row(&y, 1.0)];
+        store.source("a").append(at(now), &rows).expect("taken");
+        if seal {
+            store.0.commit_sealing(&[0], Batch::default()).expect("sealed");
+            assert_eq!(store.stats().head_samples, 0);
+        }
+        let mut again = rows.to_vec();
+        let done = store.source("a").append(at(now), &again).expect("taken");
+        assert_eq!((done.repeated, done.duplicate), (2, 0), "{seal}");
+        again.iter_mut().for_each(|row| row.value += 1.0);
+        let done = store.source("a").append(at(now), &again).expect("taken");
+        assert_eq!((done.repeated, done.duplicate), (0, 2), "{seal}");
+        // Of another source.
+        let done = store.source("b").append(at(now), &again).expect("taken");
+        assert_eq!((done.repeated, done.duplicate), (0, 2), "{seal}");
+    }
+    // What is in pages alone is not read for it.
+    let store = open(folder.path());
+    let other = Row { value: 5.0, ..own(&x, 20_000) };
+    let done = store.source("a").append(at(20_000), &[other]).expect("taken");
+    assert_eq!((done.added, done.repeated), (0, 1));
 }
