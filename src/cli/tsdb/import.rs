@@ -9,7 +9,7 @@ use anyhow::{Context as _, bail};
 
 use super::super::{Outcome, complain, print};
 use crate::expose::{Limits, ParseError, Syntax, parse};
-use crate::model::{Batch, Labels, METRIC_NAME, Row};
+use crate::model::{Batch, FamilyView, Kind, Labels, METRIC_NAME, Row, Suffix};
 use crate::store::{Appended, Source, Store};
 
 /// Bytes that are read and stored at once. Each piece ends in a page that is not full, so small ones take more disk.
@@ -140,7 +140,7 @@ impl Importer {
         let mut rows = Vec::with_capacity(self.batch.len());
         for family in self.batch.families() {
             for sample in family.samples() {
-                let name = format!("{}{}", family.name(), sample.suffix().as_str());
+                let name = format!("{}{}", stem_of(&family, sample.suffix()), sample.suffix().as_str());
                 let Some(timestamp) = sample.timestamp() else {
                     bail!("a sample of {name} has no timestamp; {} samples were added", self.done.added);
                 };
@@ -153,6 +153,15 @@ impl Importer {
             }
         }
         Ok(rows)
+    }
+}
+
+/// What a suffix stands behind: `_created` does not follow the `_total` of a counter.
+fn stem_of<'a>(family: &FamilyView<'a>, suffix: Suffix) -> &'a str {
+    let name = family.name();
+    match (suffix, family.kind()) {
+        (Suffix::Created, Kind::Counter) => name.strip_suffix("_total").unwrap_or(name),
+        _ => name,
     }
 }
 
@@ -189,6 +198,22 @@ mod tests {
         assert_eq!(out, text.split_once('\n').expect("lines").1);
         let (again, store) = imported(&out).expect("imported");
         assert_eq!((again.added, dumped(&store)), (5, out));
+    }
+
+    #[test]
+    fn samples_keep_their_names() {
+        for (text, names) in [
+            ("# TYPE c counter\nc_total 1 5\nc_created 3 5\n", ["c_created", "c_total"].as_slice()),
+            ("# TYPE s summary\ns{quantile=\"0.5\"} 1 5\ns_created 4 5\n", &["s", "s_created"]),
+            ("# TYPE h histogram\nh_bucket{le=\"+Inf\"} 1 5\nh_created 4 5\n", &["h_bucket", "h_created"]),
+            ("# TYPE i info\ni_info{a=\"b\"} 1 5\n", &["i_info"]),
+        ] {
+            let (_, store) = imported(&format!("{text}# EOF\n")).expect("imported");
+            let dumped = dumped(&store);
+            let name = |line: &str| line.split(['{', ' ']).next().unwrap_or_default().to_owned();
+            let found: Vec<String> = dumped.lines().filter(|l| !l.starts_with('#')).map(name).collect();
+            assert_eq!(found, names, "{text}");
+        }
     }
 
     #[test]
