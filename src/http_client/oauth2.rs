@@ -1,6 +1,6 @@
 //! `oauth2`: a client's id and secret, exchanged for a token that requests then carry.
 //!
-//! A token is kept until shortly before it ends. Where the server does not take the secret in a header, it gets it in
+//! A token is kept until shortly before it ends, or the client's secret is another. Where the server does not take the secret in a header, it gets it in
 //! the body, from then on at once.
 //!
 //! Source: Prometheus's configuration documentation (`<oauth2>`); RFC 6749, sections 2.3.1, 4.4 and 5.1; what Go's
@@ -109,6 +109,8 @@ pub(super) struct Tokens {
 #[derive(Debug, Default)]
 struct Kept {
     token: Option<Token>,
+    /// What it was asked for with.
+    secret: Option<Secret>,
     /// Whether the server wants the secret in the body.
     in_body: bool,
 }
@@ -130,15 +132,21 @@ impl Tokens {
         Box::pin(async move {
             // Who waits for another's token may run out of time.
             let late = || HttpError::call(&Method::POST, &self.settings.token_url, Problem::Deadline);
+            let secret = self.secret().await?;
             let mut kept = timeout_at(deadline, self.kept.lock()).await.map_err(|_| late())?;
+            if kept.secret != secret {
+                kept.token = None;
+                kept.secret.clone_from(&secret);
+            }
+            let secret = secret.map(|secret| secret.reveal()).transpose()?.unwrap_or_default();
             if let Some((token, end)) = &kept.token
                 && end.is_none_or(|end| Instant::now() < end)
             {
                 return Ok(token.clone());
             }
-            let mut asked = self.ask(kept.in_body, deadline).await;
+            let mut asked = self.ask(&secret, kept.in_body, deadline).await;
             if asked.is_err() && !kept.in_body {
-                asked = self.ask(true, deadline).await;
+                asked = self.ask(&secret, true, deadline).await;
                 kept.in_body = asked.is_ok();
             }
             let token = asked?;
@@ -146,21 +154,28 @@ impl Tokens {
         })
     }
 
-    async fn ask(&self, in_body: bool, deadline: Instant) -> Result<Token, HttpError> {
-        let settings = &self.settings;
-        let (mut headers, mut secret) = (HeaderMap::new(), String::new());
-        if let Some(held) = settings.client_secret.clone() {
-            // May be in a file.
-            let read = tasks::blocking(move || held.reveal()).await;
-            secret = read.map_err(|error| HttpError::Request(error.to_string()))??;
+    /// The client's secret as it is now, in place.
+    async fn secret(&self) -> Result<Option<Secret>, HttpError> {
+        let held = self.settings.client_secret.clone();
+        match held.filter(|held| held.path().is_some()) {
+            None => Ok(self.settings.client_secret.clone()),
+            Some(held) => {
+                let read = tasks::blocking(move || held.reveal()).await;
+                Ok(Some(Secret::inline(read.map_err(|error| HttpError::Request(error.to_string()))??)))
+            }
         }
+    }
+
+    async fn ask(&self, secret: &str, in_body: bool, deadline: Instant) -> Result<Token, HttpError> {
+        let settings = &self.settings;
+        let mut headers = HeaderMap::new();
         let encoded = |text: &str| byte_serialize(text.as_bytes()).collect::<String>();
         if !in_body {
-            let user = format!("{}:{}", encoded(&settings.client_id), encoded(&secret));
+            let user = format!("{}:{}", encoded(&settings.client_id), encoded(secret));
             headers.insert(AUTHORIZATION, basic_authorization(user.as_bytes())?);
         }
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
-        let form = Bytes::from(settings.form(in_body.then_some(secret.as_str())));
+        let form = Bytes::from(settings.form(in_body.then_some(secret)));
         let response = self.client.send(Method::POST, &settings.token_url, headers, form, deadline).await?;
         let (status, status_text) = (response.status(), response.status_text());
         let kind = response.content_type().split(';').next().unwrap_or_default().trim().to_lowercase();
@@ -185,29 +200,44 @@ fn token(kind: &str, body: &[u8]) -> Result<Token, HttpError> {
         ),
     };
     let field = |wanted: &str| match &json {
-        None => {
-            form_urlencoded::parse(body).find(|(name, _)| name == wanted).map(|(_, value)| value.into_owned())
-        }
-        Some(json) => match json.get(wanted)? {
-            Json::String(text) => Some(text.clone()),
-            other => Some(other.to_string()),
+        None => Ok(form_field(body, wanted)),
+        Some(json) => match json.get(wanted) {
+            None | Some(Json::Null) => Ok(None),
+            Some(Json::String(text)) => Ok(Some(text.clone())),
+            Some(_) => Err(wrong(&format!("cannot parse json: {wanted} is not a string"))),
         },
     };
-    let access = field("access_token").filter(|token| !token.is_empty());
+    let access = field("access_token")?.filter(|token| !token.is_empty());
     let access = access.ok_or_else(|| wrong("server response missing access_token"))?;
-    let scheme = field("token_type").unwrap_or_default();
+    let scheme = field("token_type")?.unwrap_or_default();
     let scheme = match scheme.to_lowercase().as_str() {
         "" | "bearer" => "Bearer",
         "basic" => "Basic",
         "mac" => "MAC",
         _ => &scheme,
     };
-    let seconds =
-        field("expires_in").and_then(|text| text.parse::<u64>().ok()).filter(|seconds| *seconds > 0);
-    let end = seconds.and_then(|seconds| {
-        Instant::now().checked_add(Duration::from_secs(seconds.saturating_sub(MARGIN_SECONDS)))
+    let no_number = || wrong("cannot parse json: expires_in is not a number");
+    let seconds = match json.as_ref().map(|json| json.get("expires_in")) {
+        None => form_field(body, "expires_in").and_then(|text| text.parse().ok()),
+        Some(None | Some(Json::Null)) => None,
+        Some(Some(Json::Number(number))) => number.as_f64(),
+        // As PayPal has it.
+        Some(Some(Json::String(text))) => {
+            Some(text.parse().ok().filter(|seconds: &f64| seconds.is_finite()).ok_or_else(no_number)?)
+        }
+        Some(Some(_)) => return Err(no_number()),
+    };
+    // Go takes whole numbers alone; a server that writes 3600.0 means 3600.
+    let end = seconds.filter(|seconds| *seconds > 0.0).and_then(|seconds| {
+        let kept = Duration::try_from_secs_f64((seconds.floor() - MARGIN_SECONDS as f64).max(0.0)).ok()?;
+        Instant::now().checked_add(kept)
     });
     Ok((header(&format!("{scheme} {access}"))?, end))
+}
+
+fn form_field(body: &[u8], wanted: &str) -> Option<String> {
+    let mut fields = form_urlencoded::parse(body);
+    fields.find(|(name, _)| name == wanted).map(|(_, value)| value.into_owned())
 }
 
 #[cfg(test)]
@@ -218,8 +248,12 @@ mod tests {
     use crate::config::{Document, Environment, Limits};
 
     fn client(token_url: &Uri) -> HttpClient {
+        client_with(token_url, "client_secret: 's:c'")
+    }
+
+    fn client_with(token_url: &Uri, secret: &str) -> HttpClient {
         let text = format!(
-            "oauth2: {{client_id: 'i d', client_secret: 's:c', token_url: '{token_url}', scopes: [a, b], endpoint_params: {{x: 'y z'}}}}\n"
+            "oauth2: {{client_id: 'i d', {secret}, token_url: '{token_url}', scopes: [a, b], endpoint_params: {{x: 'y z'}}}}\n"
         );
         let document = Document::parse("f.yml", &text, &Limits::default()).unwrap();
         let settings = document.read(&Environment::off(), HttpClientSettings::read).unwrap();
@@ -253,6 +287,28 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_token_goes_with_the_secret_that_it_was_asked_for_with() {
+        let answer = "{\"access_token\": \"t\"}".to_owned();
+        let server = Peer::fixed(Answer::Text(200, "application/json", answer)).await;
+        let target = Peer::fixed(Answer::metrics("")).await;
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("secret");
+        std::fs::write(&file, "one\n").unwrap();
+        let secret = format!("client_secret_file: '{}'", file.display());
+        let client = client_with(&server.url("/token"), &secret);
+        for (text, fetched) in [("one\n", 1), ("one", 1), ("two", 2), ("two", 2)] {
+            std::fs::write(&file, text).unwrap();
+            get(&client, &target.url("/")).await.unwrap();
+            assert_eq!(server.requests().len(), fetched, "{text}");
+        }
+        // `i+d:two`
+        assert!(server.requests()[1].contains("authorization: Basic aStkOnR3bw==\r\n"));
+        std::fs::remove_file(&file).unwrap();
+        let why = get(&client, &target.url("/")).await.unwrap_err();
+        assert!(why.contains("secret file"), "{why}");
+    }
+
+    #[tokio::test]
     async fn a_server_may_want_the_secret_in_the_body() {
         let server = Peer::start(|head| match head.contains("authorization") {
             true => Answer::Text(401, "text/plain", "no\nheader".to_owned()),
@@ -278,11 +334,28 @@ mod tests {
     #[test]
     fn answers_are_forms_or_json() {
         let (json, form) = ("application/json", "application/x-www-form-urlencoded");
+        let no_number = "oauth2: cannot parse json: expires_in is not a number";
         for (kind, body, want) in [
             (json, r#"{"access_token":"t","token_type":"bearer"}"#, Ok(("Bearer t", false))),
             (json, r#"{"access_token":"t","token_type":"My","expires_in":"60"}"#, Ok(("My t", true))),
             (json, r#"{"access_token":"t","expires_in":18446744073709551615}"#, Ok(("Bearer t", false))),
             (json, r#"{"access_token":"t","expires_in":-1}"#, Ok(("Bearer t", false))),
+            (json, r#"{"access_token":"t","expires_in":12.0}"#, Ok(("Bearer t", true))),
+            (json, r#"{"access_token":"t","expires_in":"12.5"}"#, Ok(("Bearer t", true))),
+            (json, r#"{"access_token":"t","expires_in":null}"#, Ok(("Bearer t", false))),
+            (json, r#"{"access_token":"t","expires_in":"soon"}"#, Err(no_number)),
+            (json, r#"{"access_token":"t","expires_in":"inf"}"#, Err(no_number)),
+            (json, r#"{"access_token":"t","expires_in":[1]}"#, Err(no_number)),
+            (json, r#"{"access_token":null}"#, Err("oauth2: server response missing access_token")),
+            (json, r#"{"access_token":{}}"#, Err("oauth2: cannot parse json: access_token is not a string")),
+            (
+                json,
+                r#"{"access_token":"t","token_type":1}"#,
+                Err("oauth2: cannot parse json: token_type is not a string"),
+            ),
+            (json, r#"{"access_token":"t","token_type":null}"#, Ok(("Bearer t", false))),
+            (form, "access_token=t&expires_in=12.5", Ok(("Bearer t", true))),
+            (form, "access_token=t&expires_in=soon", Ok(("Bearer t", false))),
             (form, "access_token=a%20b&token_type=mac&expires_in=60", Ok(("MAC a b", true))),
             ("text/plain", "access_token=t", Ok(("Bearer t", false))),
             ("", r#"{"access_token":"t"}"#, Ok(("Bearer t", false))),
