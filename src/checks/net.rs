@@ -1,6 +1,6 @@
 //! Names, addresses, connections and TLS, each step with its duration.
 //!
-//! Invariant: the caller has a deadline over all of it; name lookups, which block a thread each, are few at a time.
+//! Invariant: the caller has a deadline over all of it.
 //!
 //! Source: blackbox_exporter's documentation of `preferred_ip_protocol`; which address counts is checked against it.
 
@@ -10,16 +10,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustls::pki_types::CertificateDer;
-use tokio::net::{TcpSocket, TcpStream, lookup_host};
-use tokio::sync::Semaphore;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio_rustls::TlsConnector;
 
 use crate::config::Section;
-use crate::http_client::{BoxedIo, Tls, system_text, tls_text};
+use crate::http_client::{BoxedIo, Tls, lookup, system_text, tls_text};
 use crate::tasks;
-
-/// Lookups at a time.
-static LOOKUPS: Semaphore = Semaphore::const_new(8);
 
 /// Which kind of address is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,16 +53,9 @@ pub(super) async fn resolve(host: &str, family: Family) -> (Result<IpAddr, Strin
 
 async fn find(host: &str, family: Family) -> Result<IpAddr, String> {
     let host = host.trim_start_matches('[').trim_end_matches(']');
-    let addresses: Vec<IpAddr> = match host.parse() {
-        Ok(address) => vec![address],
-        Err(_) => {
-            // Never closed, hence always granted.
-            let _turn = LOOKUPS.acquire().await;
-            let found = lookup_host((host, 0))
-                .await
-                .map_err(|error| format!("lookup {host}: {}", system_text(&error)))?;
-            found.take(64).map(|address| address.ip()).collect()
-        }
+    let addresses: Arc<[IpAddr]> = match host.parse() {
+        Ok(address) => Arc::new([address]),
+        Err(_) => lookup(host).await.map_err(|error| format!("lookup {host}: {}", system_text(&error)))?,
     };
     let preferred = addresses.iter().find(|address| address.is_ipv6() == family.prefers_v6);
     let other = addresses.first().filter(|_| family.falls_back);

@@ -1,6 +1,4 @@
 //! A connection for a URL: over TCP or a Unix socket, through a proxy, with TLS.
-//!
-//! Invariant: name lookups, which block a thread each, are few at a time.
 
 use std::future::Future;
 use std::io;
@@ -17,19 +15,19 @@ use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::client::legacy::connect::{Connected, Connection};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpStream, UnixStream, lookup_host};
-use tokio::sync::Semaphore;
+use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
 
 use super::error::{ConnectError, system_text, tls_text};
+use super::lookup::lookup;
 use super::proxy::Proxies;
 use super::settings::ProxyUrl;
 use super::tls::Tls;
 use crate::config::Secret;
 use crate::tasks;
 
-/// Lookups at a time, over all clients: `getaddrinfo` may hang for as long as resolv.conf says.
-static LOOKUPS: Semaphore = Semaphore::const_new(4);
+/// Addresses of a host that are tried.
+const MOST_ADDRESSES: usize = 16;
 
 /// How long one of several addresses of a host may take.
 const ADDRESS_PATIENCE: Duration = Duration::from_secs(2);
@@ -128,7 +126,7 @@ async fn dial(host: &str, port: u16) -> Result<BoxedIo, ConnectError> {
     let host = host.trim_start_matches('[').trim_end_matches(']');
     let addresses = match host.parse() {
         Ok(address) => vec![SocketAddr::new(address, port)],
-        Err(_) => lookup(host, port).await?,
+        Err(_) => addresses_of(host, port).await?,
     };
     let mut failed = None;
     for (at, address) in addresses.iter().enumerate() {
@@ -163,11 +161,9 @@ fn no_such_host(host: &str) -> ConnectError {
     ConnectError::Lookup { host: host.to_owned(), why: "no such host".to_owned() }
 }
 
-async fn lookup(host: &str, port: u16) -> Result<Vec<SocketAddr>, ConnectError> {
-    // Never closed, hence always granted.
-    let _turn = LOOKUPS.acquire().await;
-    match lookup_host((host, port)).await {
-        Ok(addresses) => Ok(addresses.take(16).collect()),
+async fn addresses_of(host: &str, port: u16) -> Result<Vec<SocketAddr>, ConnectError> {
+    match lookup(host).await {
+        Ok(found) => Ok(found.iter().take(MOST_ADDRESSES).map(|ip| SocketAddr::new(*ip, port)).collect()),
         Err(error) => {
             let text = error.to_string();
             let why = text.strip_prefix("failed to lookup address information: ").unwrap_or(&text);
