@@ -23,8 +23,11 @@ use super::settings::{ChecksSettings, MOST_CHECKS};
 use crate::model::{Batch, Timestamp};
 use crate::tasks;
 
-/// Endpoints that are asked at once.
+/// Endpoints that are asked for their certificates at once.
 const TURNS: usize = 32;
+
+/// Probes at once. Each is a socket that mostly waits: what hangs must not keep others from their turn.
+const PROBE_TURNS: usize = 512;
 
 /// Threads in file systems at once, those that hang included.
 const FILE_TURNS: usize = 16;
@@ -134,6 +137,7 @@ struct Inner {
     running: Mutex<Vec<Running>>,
     counts: [Counts; Kind::ALL.len()],
     file_turns: Arc<Semaphore>,
+    probe_turns: Semaphore,
 }
 
 /// The checks of the running program. Dropping the last clone ends them.
@@ -154,7 +158,7 @@ static OWN_FAMILIES: &[Family] = &[
         FAILURES,
         "Checks that failed: an endpoint that is not well, a source that cannot be read.",
     ),
-    Family::counter(LATE, "Checks that began late because too many others ran."),
+    Family::counter(LATE, "Probes that did not begin in time, and failed, because too many others ran."),
 ];
 
 /// Every family that checks have.
@@ -166,8 +170,17 @@ pub(super) fn all_families() -> impl Iterator<Item = &'static Family> {
 impl Checks {
     /// None yet.
     pub fn new(clock: fn() -> Timestamp) -> Self {
-        let file_turns = Arc::new(Semaphore::new(FILE_TURNS));
-        Self(Arc::new(Inner { clock, running: Mutex::default(), counts: Default::default(), file_turns }))
+        Self::with_probe_turns(clock, PROBE_TURNS)
+    }
+
+    pub(super) fn with_probe_turns(clock: fn() -> Timestamp, turns: usize) -> Self {
+        Self(Arc::new(Inner {
+            clock,
+            running: Mutex::default(),
+            counts: Default::default(),
+            file_turns: Arc::new(Semaphore::new(FILE_TURNS)),
+            probe_turns: Semaphore::new(turns),
+        }))
     }
 
     /// Puts settings into force. To be called within a runtime, on which the checks run from then on.
@@ -260,15 +273,17 @@ impl Run {
 
     async fn once(&self, inner: &Inner) {
         let (kind, name, target) = self.check.key();
-        let began = Instant::now();
         let mut late = false;
         let whole = |result: Result<(), String>| vec![(target.to_owned(), result.err())];
         let outcomes: Vec<Outcome> = match &*self.check {
             Check::Probe(settings) => {
-                // Never closed, hence always granted.
-                let _turn = ENDPOINT_TURNS.acquire().await;
-                late = began.elapsed() > settings.timeout;
-                let (samples, result) = probe::run(settings).await;
+                let turn = timeout(settings.timeout, inner.probe_turns.acquire()).await;
+                late = turn.is_err();
+                let (samples, result) = match turn {
+                    Ok(_turn) => probe::run(settings).await,
+                    // What was found last says nothing of now.
+                    Err(_) => probe::not_begun(settings),
+                };
                 self.keep(samples);
                 whole(result)
             }

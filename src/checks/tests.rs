@@ -228,6 +228,23 @@ fn every_family_is_on_the_page_of_metrics() {
     }
 }
 
+#[tokio::test]
+async fn a_probe_without_a_turn_has_failed() {
+    let settings = read("checks: {modules: {m: {prober: tcp, timeout: 1ms}}, probes: [{name: a, module: m, targets: ['127.0.0.1:1']}]}").unwrap();
+    let checks = Checks::with_probe_turns(now, 0);
+    checks.apply(&settings);
+    all_known(&checks).await;
+    let probes = samples(&checks, Kind::Probe);
+    for (series, want) in [
+        ("probe_success{module=m,probe=a,target=127.0.0.1:1}", 0.0),
+        ("probe_ip_protocol{module=m,probe=a,target=127.0.0.1:1}", 0.0),
+        ("outrigger_check_late_runs_total{kind=probe}", 1.0),
+        ("outrigger_check_failures_total{kind=probe}", 1.0),
+    ] {
+        assert_eq!(probes.get(series), Some(&want), "{series} {probes:?}");
+    }
+}
+
 #[test]
 fn braces_are_refused_where_they_stand() {
     let text = "checks:

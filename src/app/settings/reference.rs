@@ -303,7 +303,8 @@ const CHECKS: &str = "
 
 `checks` says what is looked at on a clock of its own; scrapes, history and rules get what was found last. All of it takes
 effect on reload; a check that stays the same goes on undisturbed, one that changes keeps what it knows until it has looked
-anew. Nobody outside can start a check. At most 1000 of a kind; 32 endpoints are asked at once. A name may be used once.
+anew. Nobody outside can start a check. At most 1000 of a kind; at once run 512 probes, of which one that does not begin
+within its timeout has failed, and 32 endpoints are asked for certificates. A name may be used once.
 Which TLS is spoken is said under [Scraping](#scraping).
 
 `checks.backups`, for each job:

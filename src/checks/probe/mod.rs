@@ -48,6 +48,13 @@ pub(super) async fn run(settings: &ProbeSettings) -> (Vec<Sample>, Result<(), St
 
 /// Reads bytes as a file of modules and as answers of DNS and gRPC; for fuzzing.
 pub(super) fn survives(bytes: &[u8]) {
+/// What is known of one that had no turn to ask.
+pub(super) fn not_begun(settings: &ProbeSettings) -> (Vec<Sample>, Result<(), String>) {
+    let result =
+        Err(format!("no turn within {:?}: too many other probes wait for answers", settings.timeout));
+    (Report::new(settings).finish(&result, settings.timeout), result)
+}
+
     dns::survives(bytes);
     grpc::survives(bytes);
     if let Ok(text) = std::str::from_utf8(bytes) {
