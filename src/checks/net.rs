@@ -13,7 +13,7 @@ use rustls::pki_types::CertificateDer;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio_rustls::TlsConnector;
 
-use crate::config::Section;
+use crate::config::{Section, Value};
 use crate::http_client::{BoxedIo, Tls, lookup, system_text, tls_text};
 use crate::tasks;
 
@@ -30,14 +30,21 @@ impl Default for Family {
     }
 }
 
+/// A value that is given. Where an empty text stands for the default, it is none: Go does not tell them apart.
+pub(super) fn given<'d>(section: &mut Section<'d>, key: &str) -> Option<Value<'d>> {
+    let is_empty =
+        |value: &Value<'_>| value.is_scalar() && value.literal().is_some_and(|text| text.is_empty());
+    section.take(key).filter(|value| !is_empty(value))
+}
+
 impl Family {
     /// `preferred_ip_protocol` and `ip_protocol_fallback`.
     pub(super) fn read(section: &mut Section<'_>) -> Self {
         let default = Self::default();
         let protocols = [("ip4", false), ("ip6", true)];
         Self {
-            prefers_v6: section
-                .take_choice("preferred_ip_protocol", &protocols)
+            prefers_v6: given(section, "preferred_ip_protocol")
+                .and_then(|value| value.choice(&protocols))
                 .unwrap_or(default.prefers_v6),
             falls_back: section.take_bool("ip_protocol_fallback").unwrap_or(default.falls_back),
         }

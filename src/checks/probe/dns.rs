@@ -16,6 +16,9 @@ use crate::checks::net::{self, host_and_port};
 use crate::http_client::{BoxedIo, Tls, system_text};
 use crate::wire::dns::{Answer, Record, RecordData, question, random_id, read_answer};
 
+/// The type of records that has a zone's serial number.
+const START_OF_AUTHORITY: u16 = 6;
+
 /// Largest datagram.
 const LARGEST: usize = 65_535;
 
@@ -43,12 +46,12 @@ fn judge(module: &DnsModule, answer: &Answer, report: &mut Report) -> Result<(),
     report.set_count(DNS_ANSWERS, answer.answer.len());
     report.set_count(DNS_AUTHORITY, answer.authority.len());
     report.set_count(DNS_ADDITIONAL, answer.additional.len());
-    let serial = answer.answer.iter().find_map(|record| match record.data {
-        RecordData::Authority { serial, .. } => Some(serial),
-        _ => None,
-    });
-    if let Some(serial) = serial {
-        report.set(DNS_SERIAL, f64::from(serial));
+    if module.query_type == START_OF_AUTHORITY {
+        let serials = answer.answer.iter().rev().find_map(|record| match record.data {
+            RecordData::Authority { serial, .. } => Some(serial),
+            _ => None,
+        });
+        report.set(DNS_SERIAL, f64::from(serials.unwrap_or(0)));
     }
     if !module.valid_rcodes.contains(&answer.code) {
         return Err(format!("response code {} is not valid", answer.code));

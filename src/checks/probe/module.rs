@@ -11,7 +11,7 @@ use jiff::SignedDuration;
 use regex::Regex;
 
 use super::settings::OWN_LABELS;
-use crate::checks::net::{Family, host_and_port};
+use crate::checks::net::{Family, given, host_and_port};
 use crate::config::{Secret, Section, Value};
 use crate::http_client::{HttpClientSettings, TlsSettings, read_header_lists};
 use crate::model::{PromDuration, search_regex, valid_label_name};
@@ -313,7 +313,7 @@ impl HttpModule {
         Self {
             valid_status_codes: codes.iter().filter_map(code).collect(),
             valid_http_versions: section.take_strings("valid_http_versions").unwrap_or_default(),
-            method: section.take("method").and_then(methods).unwrap_or(Method::GET),
+            method: given(section, "method").and_then(methods).unwrap_or(Method::GET),
             headers: headers.unwrap_or_default(),
             body_size_limit: limit.filter(|bytes| *bytes > 0),
             compression: Compression::read(section),
@@ -377,7 +377,7 @@ impl HeaderMatch {
 }
 
 fn read_source(section: &mut Section<'_>) -> Option<IpAddr> {
-    section.take("source_ip_address")?.parse("an IP address")
+    given(section, "source_ip_address")?.parse("an IP address")
 }
 
 impl TcpModule {
@@ -444,7 +444,8 @@ impl DnsModule {
             })
         };
         let over_tls = section.take_bool("dns_over_tls").unwrap_or_default();
-        let over_tcp = section.take_choice("transport_protocol", &[("udp", false), ("tcp", true)]);
+        let transports = [("udp", false), ("tcp", true)];
+        let over_tcp = given(section, "transport_protocol").and_then(|value| value.choice(&transports));
         if over_tls && over_tcp != Some(true) {
             section.error("dns_over_tls", "DNS over TLS needs transport_protocol: tcp");
         }
@@ -459,8 +460,8 @@ impl DnsModule {
             over_tcp: over_tcp.unwrap_or_default(),
             over_tls,
             tls_settings: TlsSettings::read(section),
-            query_type: section.take("query_type").and_then(types).unwrap_or(255),
-            query_class: section.take_choice("query_class", &CLASSES).unwrap_or(1),
+            query_type: given(section, "query_type").and_then(types).unwrap_or(255),
+            query_class: given(section, "query_class").and_then(|value| value.choice(&CLASSES)).unwrap_or(1),
             recursion_desired: section.take_bool("recursion_desired").unwrap_or(true),
             valid_rcodes,
             answer: Validator::read(section, "validate_answer_rrs"),

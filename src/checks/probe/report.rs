@@ -78,7 +78,7 @@ pub(in crate::checks) static FAMILIES: &[Family] = &[
     Family::gauge(DNS_AUTHORITY, "Records in the authority section."),
     Family::gauge(DNS_ADDITIONAL, "Records in the additional section."),
     Family::gauge(DNS_SUCCEEDED, "Whether an answer of DNS came at all."),
-    Family::gauge(DNS_SERIAL, "Serial number of the zone, where the answer has it."),
+    Family::gauge(DNS_SERIAL, "Serial number of the zone, where its SOA is asked for; 0 without one."),
     Family::gauge(ICMP_DURATION, "How long each phase took."),
     Family::gauge(ICMP_HOPS, "Hops that the reply had left, where the kernel tells."),
     Family::gauge(GRPC_DURATION, "How long each phase took."),

@@ -13,7 +13,7 @@ use crate::http_client::{BoxedIo, Tls, system_text};
 /// Longest line, as Go's scanner has it.
 const LONGEST_LINE: usize = 64 << 10;
 
-/// Most lines and bytes of a conversation: one without end is none.
+/// Most bytes without a line that fits: a conversation without end is none.
 const MOST_BYTES: usize = 1 << 20;
 
 pub(super) async fn run(module: &TcpModule, target: &str, report: &mut Report) -> Result<(), String> {
@@ -104,6 +104,7 @@ impl Lines {
                     let labels: Vec<_> = labels.iter().map(|(name, value)| (*name, value.as_str())).collect();
                     report.info(EXPECT_INFO, &labels, 1.0);
                 }
+                self.taken = 0;
                 return Ok(Some(expanded(&step.send)));
             }
         }

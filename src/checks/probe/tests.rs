@@ -258,6 +258,9 @@ fn modules_of_blackbox_exporter() {
             "4:27: modules.m.tcp.query_response: only one step may have labels",
         ),
         ("dns: {query_name: a, valid_rcodes: [BADVERS, BADSIG], query_class: NONE}", ""),
+        ("dns: {query_name: a, query_type: TLSA, query_class: ''}", ""),
+        ("dns: {query_name: a, query_type: '', transport_protocol: '', source_ip_address: ''}", ""),
+        ("http: {preferred_ip_protocol: '', method: ''}", ""),
         ("icmp: {dont_fragment: true}", ""),
         ("grpc: {metadata: {a: [b, c]}}", ""),
         ("grpc: {metadata: {a: b}}", "4:26: modules.m.grpc.metadata.a: expected a list"),
@@ -330,6 +333,15 @@ async fn conversations_over_tcp() {
     let lines = serve(|mut stream| async move { while stream.write_all(b"x\n").await.is_ok() {} }).await;
     let (_, failure) = seen("{prober: tcp, tcp: {query_response: [{expect: y}]}}", &lines.to_string()).await;
     assert!(failure.unwrap().contains("nothing fitted"));
+    // Lines that fit may be as many as they like.
+    let steps = vec!["{expect: y}"; 40].join(", ");
+    let long = serve(|mut stream| async move {
+        let line = [vec![b'y'; 60_000], b"\n".to_vec()].concat();
+        while stream.write_all(&line).await.is_ok() {}
+    });
+    let (_, failure) =
+        seen(&format!("{{prober: tcp, tcp: {{query_response: [{steps}]}}}}"), &long.await.to_string()).await;
+    assert_eq!(failure, None);
 }
 
 #[tokio::test]
@@ -362,6 +374,8 @@ async fn answers_of_dns() {
     });
     for (options, want) in [
         ("query_name: here", ""),
+        ("query_name: here, query_type: SOA", ""),
+        ("query_name: none, query_type: SOA", "response code 3 is not valid"),
         ("query_name: none", "response code 3 is not valid"),
         ("query_name: none, valid_rcodes: [NXDOMAIN]", ""),
         ("query_name: lies", "the answer is no DNS message"),
@@ -393,15 +407,15 @@ async fn answers_of_dns() {
         let failure = failure.unwrap_or_default();
         assert!(failure.contains(want) && failure.is_empty() == want.is_empty(), "{options}: {failure}");
         if options == "query_name: here" {
-            let names = [
-                "dns_answer_rrs",
-                "dns_authority_rrs",
-                "dns_additional_rrs",
-                "dns_query_succeeded",
-                "dns_serial",
-            ];
-            assert_eq!(names.map(|name| values[name]), [2.0, 1.0, 0.0, 1.0, 42.0]);
+            let names = ["dns_answer_rrs", "dns_authority_rrs", "dns_additional_rrs", "dns_query_succeeded"];
+            assert_eq!(names.map(|name| values[name]), [2.0, 1.0, 0.0, 1.0]);
         }
+        let serial = match options {
+            "query_name: here, query_type: SOA" => Some(42.0),
+            "query_name: none, query_type: SOA" => Some(0.0),
+            _ => None,
+        };
+        assert_eq!(values.get("dns_serial").copied(), serial, "{options}");
     }
 }
 

@@ -4,8 +4,10 @@
 //! records are counted, lengths are held against what is there. Source: RFC 1035 sections 3 and 4, RFC 3596, RFC 2782,
 //! RFC 8659.
 
+mod printed;
 mod text;
 
+use std::fmt::Write as _;
 use std::hash::{BuildHasher as _, RandomState};
 use std::net::IpAddr;
 
@@ -51,6 +53,8 @@ pub(crate) enum RecordData {
     Service { priority: u16, weight: u16, port: u16, host: String },
     /// CAA.
     Issuer { flags: u8, tag: Vec<u8>, value: Vec<u8> },
+    /// A type that is only ever shown.
+    Printed(String),
     /// A type whose form is not known here.
     Other(Vec<u8>),
 }
@@ -191,7 +195,8 @@ impl<'m> Reader<'m> {
                 numbers: [self.u32()?, self.u32()?, self.u32()?, self.u32()?],
             },
             15 => RecordData::Exchange { preference: self.u16()?, host: self.name()? },
-            16 => {
+            // TXT, and what it was called for a while: SPF.
+            16 | 99 => {
                 let mut parts = Vec::new();
                 while self.at < self.message.len() {
                     let length = usize::from(self.u8()?);
@@ -209,7 +214,10 @@ impl<'m> Reader<'m> {
                 let (flags, length) = (self.u8()?, usize::from(self.u8()?));
                 RecordData::Issuer { flags, tag: self.skip(length)?.to_vec(), value: self.rest()?.to_vec() }
             }
-            _ => RecordData::Other(self.rest()?.to_vec()),
+            kind => match self.printed(kind)? {
+                Some(text) => RecordData::Printed(text),
+                None => RecordData::Other(self.rest()?.to_vec()),
+            },
         })
     }
 
@@ -229,11 +237,11 @@ impl<'m> Reader<'m> {
                 64.. => return None,
                 length => {
                     let label = self.message.get(at + 1..at + 1 + usize::from(length))?;
-                    name.push_str(&String::from_utf8_lossy(label));
-                    name.push('.');
+                    push_label(label, &mut name);
                     at += 1 + usize::from(length);
                 }
             }
+            // Each byte may be written as four.
             if pointers > MOST_POINTERS || name.len() > 4 * LONGEST_NAME {
                 return None;
             }
@@ -241,6 +249,19 @@ impl<'m> Reader<'m> {
         self.at = after.unwrap_or(at + 1);
         Some(if name.is_empty() { ".".to_owned() } else { name })
     }
+}
+
+/// A label and its dot; what is no letter of a name is escaped, as in zone files.
+fn push_label(label: &[u8], name: &mut String) {
+    for byte in label {
+        // Writing to a string does not fail.
+        let _ = match byte {
+            b'.' | b'(' | b')' | b';' | b' ' | b'@' | b'"' | b'\\' => write!(name, "\\{}", char::from(*byte)),
+            b'!'..=b'~' => write!(name, "{}", char::from(*byte)),
+            byte => write!(name, "\\{byte:03}"),
+        };
+    }
+    name.push('.');
 }
 
 /// Writes answers, for those who play name server.
