@@ -112,8 +112,8 @@ impl HttpClient {
             let (Some(location), true) = (location, redirects(response.status())) else {
                 return Ok(Response { response, deadline });
             };
+            let next = next_url(&url, location.as_bytes());
             let location = String::from_utf8_lossy(location.as_bytes()).into_owned();
-            let next = next_url(&url, &location);
             let keeps_method = matches!(response.status().as_u16(), 307 | 308);
             url = next.ok_or_else(|| HttpError::call(&method, &url, Problem::Location(location)))?;
             if !keeps_method && method != Method::HEAD {

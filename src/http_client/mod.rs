@@ -34,7 +34,7 @@ pub use oauth2::OAuth2;
 pub use lookup::lookup;
 pub use proxy::Proxies;
 pub(crate) use proxy::percent_decoded;
-pub use redirect::next_url;
+pub use redirect::{lenient_url, next_url};
 pub use settings::{
     Auth, HttpClientSettings, ProxySettings, ProxyUrl, TlsSettings, TlsVersion, read_header_lists,
 };

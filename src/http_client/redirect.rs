@@ -1,13 +1,52 @@
-//! Where a redirect leads.
+//! URLs as people and servers write them, and where a redirect leads.
+//!
+//! Source: RFC 3986; what Go's `net/url` takes and how it sends it.
+
+use std::fmt::Write as _;
 
 use hyper::Uri;
+use hyper::http::uri::InvalidUri;
 
-/// The URL that `location` means on the page at `base`; `None` if it means none that can be asked.
-pub fn next_url(base: &Uri, location: &str) -> Option<Uri> {
+/// A URL with a scheme and a host. What a path or query holds that may not stand there is escaped, as Go does it: spaces,
+/// letters beyond ASCII.
+///
+/// # Errors
+/// It is none, all the same.
+pub fn lenient_url(text: &str) -> Result<Uri, InvalidUri> {
+    let Some((scheme, rest)) = text.split_once("://") else { return text.parse() };
+    let (host, rest) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+    let rest = rest.split('#').next().unwrap_or_default();
+    let (path, query) = rest.split_at(rest.find('?').unwrap_or(rest.len()));
+    let path = if path.is_empty() { "/".to_owned() } else { escaped(path, br#" "<>\^`{|}"#) };
+    // Here Go sends what it finds, but spaces are the end to servers, and quotes to `Uri`.
+    format!("{}://{host}{path}{}", scheme.to_ascii_lowercase(), escaped(query, br#" "<>"#)).parse()
+}
+
+fn escaped(text: &str, special: &[u8]) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii() && !special.contains(&byte) {
+            escaped.push(char::from(byte));
+        } else {
+            // Writing to a string does not fail.
+            let _ = write!(escaped, "%{byte:02X}");
+        }
+    }
+    escaped
+}
+
+/// The URL that `location`, a header's value, means on the page at `base`; `None` if it means none that can be asked.
+pub fn next_url(base: &Uri, location: &[u8]) -> Option<Uri> {
+    // In whatever encoding the letters are, they go back as they came.
+    let location: String = location
+        .iter()
+        .map(|byte| if byte.is_ascii() { char::from(*byte).to_string() } else { format!("%{byte:02X}") })
+        .collect();
     let location = location.split('#').next().unwrap_or_default();
     let scheme = base.scheme_str()?;
     let authority = base.authority()?.as_str();
-    let text = if location.starts_with("http://") || location.starts_with("https://") {
+    let own_scheme = location.split_once("://").map(|(scheme, _)| scheme.to_ascii_lowercase());
+    let text = if matches!(own_scheme.as_deref(), Some("http" | "https")) {
         location.to_owned()
     } else if location.starts_with("//") {
         format!("{scheme}:{location}")
@@ -22,7 +61,7 @@ pub fn next_url(base: &Uri, location: &str) -> Option<Uri> {
         let folder = base.path().rsplit_once('/').map_or("", |(folder, _)| folder);
         format!("{scheme}://{authority}{}", without_dots(&format!("{folder}/{location}")))
     };
-    text.parse().ok().filter(|url: &Uri| url.host().is_some_and(|host| !host.is_empty()))
+    lenient_url(&text).ok().filter(|url: &Uri| url.host().is_some_and(|host| !host.is_empty()))
 }
 
 /// RFC 3986 section 5.2.4: `.` and `..` taken out of a path.
@@ -58,8 +97,38 @@ mod tests {
             ("ftp://x/", None),
             ("javascript:alert(1)", None),
             ("http:///x", None),
+            ("HTTPS://x?y", Some("https://x/?y")),
+            ("/a b/<c>", Some("http://h:1/a%20b/%3Cc%3E")),
+            ("/café", Some("http://h:1/caf%C3%A9")),
+            ("/see?http://x/", Some("http://h:1/see?http://x/")),
         ] {
-            assert_eq!(next_url(&base, location).map(|u| u.to_string()).as_deref(), url, "{location}");
+            let next = next_url(&base, location.as_bytes());
+            assert_eq!(next.map(|u| u.to_string()).as_deref(), url, "{location}");
+        }
+        let latin = next_url(&base, b"/caf\xe9").unwrap();
+        assert_eq!(latin.to_string(), "http://h:1/caf%E9");
+    }
+
+    #[test]
+    fn what_may_not_stand_in_a_url_is_escaped() {
+        for (text, url) in [
+            ("http://h/a?b=c", Some("http://h/a?b=c")),
+            ("HTTP://h:1?x=1", Some("http://h:1/?x=1")),
+            ("https://h", Some("https://h/")),
+            ("http://h#f?/", Some("http://h/")),
+            (
+                "http://h/a b/<x>^`|\\{}\"%20?a={\"b\": \"<c>\"}#d e",
+                Some("http://h/a%20b/%3Cx%3E%5E%60%7C%5C%7B%7D%22%20?a={%22b%22:%20%22%3Cc%3E%22}"),
+            ),
+            ("http://h/café?é", Some("http://h/caf%C3%A9?%C3%A9")),
+            ("http://h/a\nb", None),
+            ("http://h/a\0b", None),
+            ("http://h h/", None),
+            ("http:///x", None),
+            ("", None),
+        ] {
+            let got = lenient_url(text).ok().map(|url| url.to_string());
+            assert_eq!(got.as_deref(), url, "{text}");
         }
     }
 }

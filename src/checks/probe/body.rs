@@ -5,12 +5,15 @@
 //! Source: blackbox_exporter's documentation of `http_probe`, `compression` and `body_size_limit`.
 
 use std::io::{self, Read};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::{Buf as _, Bytes};
 use flate2::read::{DeflateDecoder, MultiGzDecoder};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use tokio::sync::mpsc::{Receiver, channel};
+use tokio::time::{Instant, timeout_at};
 
 use super::http_request::transport_text;
 use super::module::Compression;
@@ -25,6 +28,9 @@ const PIECES: usize = 4;
 /// Bytes that a decompressor works with.
 const PIECE: usize = 16 << 10;
 
+/// Why there is no more of a body.
+const LATE: &str = "no answer within the timeout: the body has not ended";
+
 /// What is wanted of a body.
 #[derive(Clone, Copy)]
 pub(super) struct Wanted {
@@ -33,6 +39,8 @@ pub(super) struct Wanted {
     pub(super) looks: bool,
     /// Most bytes, inflated.
     pub(super) most: u64,
+    /// When it is to have ended.
+    pub(super) deadline: Instant,
 }
 
 /// What came of it until it ended, or until it failed.
@@ -44,26 +52,45 @@ pub(super) struct Taken {
     pub(super) failure: Option<String>,
 }
 
-/// Reads to the end.
-pub(super) async fn take(mut body: Incoming, wanted: Wanted) -> Taken {
-    if wanted.compression == Compression::None {
-        let mut taken = Taken::default();
-        while let Some(frame) = body.frame().await {
-            let frame = match frame {
-                Ok(frame) => frame,
-                Err(error) => {
-                    taken.failure = Some(transport_text(&error));
-                    break;
-                }
-            };
-            if !frame.data_ref().is_none_or(|data| taken.add(data, wanted)) {
-                break;
-            }
-        }
-        return taken;
+/// Reads to the end, or as far as the time allows: the caller's ends at the same instant, and so nothing here waits after
+/// that.
+pub(super) async fn take(body: Incoming, wanted: Wanted) -> Taken {
+    if wanted.compression != Compression::None {
+        let count = Arc::<AtomicU64>::default();
+        let inflated = timeout_at(wanted.deadline, take_inflated(body, wanted, Arc::clone(&count))).await;
+        return inflated.unwrap_or_else(|_| Taken {
+            length: count.load(Ordering::Relaxed),
+            failure: Some(LATE.to_owned()),
+            ..Taken::default()
+        });
     }
+    let mut taken = Taken::default();
+    let ended = timeout_at(wanted.deadline, take_plain(body, wanted, &mut taken)).await;
+    if ended.is_err() {
+        taken.failure = Some(LATE.to_owned());
+    }
+    taken
+}
+
+async fn take_plain(mut body: Incoming, wanted: Wanted, taken: &mut Taken) {
+    while let Some(frame) = body.frame().await {
+        let frame = match frame {
+            Ok(frame) => frame,
+            Err(error) => {
+                taken.failure = Some(transport_text(&error));
+                return;
+            }
+        };
+        if !frame.data_ref().is_none_or(|data| taken.add(data, wanted)) {
+            return;
+        }
+    }
+}
+
+/// `count`: how many bytes came out so far.
+async fn take_inflated(mut body: Incoming, wanted: Wanted, count: Arc<AtomicU64>) -> Taken {
     let (pieces, coming) = channel(PIECES);
-    let taking = tasks::blocking(move || inflate(coming, wanted));
+    let taking = tasks::blocking(move || inflate(coming, wanted, &count));
     let mut broken = None;
     while let Some(frame) = body.frame().await {
         match frame.map(hyper::body::Frame::into_data) {
@@ -124,27 +151,24 @@ impl Read for Pieces {
     }
 }
 
-fn inflate(coming: Receiver<Bytes>, wanted: Wanted) -> Taken {
+fn inflate(coming: Receiver<Bytes>, wanted: Wanted, count: &AtomicU64) -> Taken {
     let pieces = Pieces { coming, piece: Bytes::new() };
-    match wanted.compression {
-        Compression::None => read_all(pieces, wanted, ""),
-        Compression::Gzip => {
-            read_all(MultiGzDecoder::new(pieces), wanted, "gzip: invalid header or checksum")
-        }
-        Compression::Deflate => read_all(DeflateDecoder::new(pieces), wanted, "flate: corrupt input"),
+    let (mut reader, wrong): (Box<dyn Read>, _) = match wanted.compression {
+        Compression::None => (Box::new(pieces), ""),
+        Compression::Gzip => (Box::new(MultiGzDecoder::new(pieces)), "gzip: invalid header or checksum"),
+        Compression::Deflate => (Box::new(DeflateDecoder::new(pieces)), "flate: corrupt input"),
         Compression::Brotli => {
-            read_all(brotli_decompressor::Decompressor::new(pieces, PIECE), wanted, "brotli: corrupt input")
+            (Box::new(brotli_decompressor::Decompressor::new(pieces, PIECE)), "brotli: corrupt input")
         }
-    }
-}
-
-fn read_all(mut reader: impl Read, wanted: Wanted, wrong: &str) -> Taken {
+    };
     let (mut taken, mut piece) = (Taken::default(), vec![0; PIECE]);
     loop {
         match reader.read(&mut piece) {
             Ok(0) => break,
             Ok(length) => {
-                if !taken.add(piece.get(..length).unwrap_or_default(), wanted) {
+                let more = taken.add(piece.get(..length).unwrap_or_default(), wanted);
+                count.store(taken.length, Ordering::Relaxed);
+                if !more {
                     break;
                 }
             }

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use bytes::Bytes;
 use hyper::body::{Body as _, Incoming};
-use hyper::header::{CONTENT_LENGTH, HeaderMap, HeaderName, LAST_MODIFIED, LOCATION};
+use hyper::header::{CONTENT_LENGTH, HeaderMap, HeaderName, LAST_MODIFIED, LOCATION, TRANSFER_ENCODING};
 use hyper::{Method, Response, StatusCode, Uri, Version};
 use tokio::time::Instant;
 
@@ -23,7 +23,7 @@ use super::report::{
 use super::ssl;
 use crate::checks::net::TlsFacts;
 use crate::config::read_bounded;
-use crate::http_client::next_url;
+use crate::http_client::{lenient_url, next_url};
 use crate::model::ByteSize;
 use crate::tasks;
 
@@ -42,8 +42,7 @@ pub(super) async fn run(
     deadline: Instant,
     report: &mut Report,
 ) -> Result<(), String> {
-    let text = if target.contains("://") { target.to_owned() } else { format!("http://{target}") };
-    let mut url: Uri = text.parse().map_err(|error| format!("{target:?} is not a URL: {error}"))?;
+    let mut url = url_of(target)?;
     let mut method = module.method.clone();
     let mut body = match &module.body_file {
         Some(path) => body_of(path).await?,
@@ -67,14 +66,21 @@ pub(super) async fn run(
         if redirects > MOST_REDIRECTS {
             break (answer, Some(format!("stopped after {MOST_REDIRECTS} redirects")));
         }
-        let location = String::from_utf8_lossy(location.as_bytes()).into_owned();
-        url = next_url(&url, &location)
-            .ok_or_else(|| format!("redirected to {location:?}, which is no URL"))?;
+        url = next_url(&url, location.as_bytes()).ok_or_else(|| {
+            format!("redirected to {:?}, which is no URL", String::from_utf8_lossy(location.as_bytes()))
+        })?;
         if !keeps_method && method != Method::HEAD {
             (method, body) = (Method::GET, Bytes::new());
         }
     };
-    judge(module, answer, stopped, report).await
+    judge(module, &method, answer, stopped, deadline, report).await
+}
+
+/// The URL of a target, which may lack its scheme.
+pub(super) fn url_of(target: &str) -> Result<Uri, String> {
+    let has_scheme = target.split_once("://").is_some_and(|(scheme, _)| !scheme.contains(['/', '?', '#']));
+    let parsed = if has_scheme { lenient_url(target) } else { lenient_url(&format!("http://{target}")) };
+    parsed.map_err(|error| format!("{target:?} is not a URL: {error}"))
 }
 
 async fn body_of(path: &Path) -> Result<Bytes, String> {
@@ -85,16 +91,11 @@ async fn body_of(path: &Path) -> Result<Bytes, String> {
 }
 
 /// What the head of an answer says.
-fn describe(response: &Response<Incoming>, tls: Option<&TlsFacts>, report: &mut Report) {
+fn describe(response: &Response<Incoming>, method: &Method, tls: Option<&TlsFacts>, report: &mut Report) {
     let headers = response.headers();
     let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
-    let length = match response.status() {
-        // They have no body, whatever they say.
-        StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED => Some(0.0),
-        _ => text(CONTENT_LENGTH).and_then(|length| length.parse::<f64>().ok()),
-    };
     report.set(HTTP_STATUS, f64::from(response.status().as_u16()));
-    report.set(HTTP_LENGTH, length.unwrap_or(-1.0));
+    report.set(HTTP_LENGTH, announced_length(response, method).unwrap_or(-1.0));
     report.set(
         HTTP_VERSION,
         match response.version() {
@@ -112,16 +113,34 @@ fn describe(response: &Response<Incoming>, tls: Option<&TlsFacts>, report: &mut 
     }
 }
 
+/// The length of the body, as far as the head tells.
+fn announced_length(response: &Response<Incoming>, method: &Method) -> Option<f64> {
+    // They have no body, whatever they say.
+    if matches!(response.status(), StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
+        return Some(0.0);
+    }
+    if response.headers().contains_key(TRANSFER_ENCODING) {
+        return None;
+    }
+    match response.headers().get(CONTENT_LENGTH) {
+        Some(length) => length.to_str().ok()?.parse().ok(),
+        // Over HTTP/2, and where protocols are switched, the head ends it all.
+        None => (*method != Method::HEAD && response.body().is_end_stream()).then_some(0.0),
+    }
+}
+
 /// Everything that the module expects of the last answer. `stopped`: why this one leads elsewhere, and nobody went; its
 /// body is then not read, as in Go.
 async fn judge(
     module: &HttpModule,
+    method: &Method,
     answer: Answer,
     stopped: Option<String>,
+    deadline: Instant,
     report: &mut Report,
 ) -> Result<(), String> {
     let Answer { response, tls, at, _connection } = answer;
-    describe(&response, tls.as_ref(), report);
+    describe(&response, method, tls.as_ref(), report);
     let (head, body) = response.into_parts();
     let mut failures: Vec<String> = Vec::new();
     failures.extend(status_failure(module, head.status));
@@ -136,21 +155,26 @@ async fn judge(
         // What is not there is as good as read.
         Some(_) if body.is_end_stream() => Taken::default(),
         Some(_) if looks && failures.is_empty() => {
-            report.set(FAILED_REGEX, 1.0);
             let why = "the body of a redirect that is not followed is not read";
             Taken { failure: Some(why.to_owned()), ..Taken::default() }
         }
         Some(_) => Taken::default(),
         None => {
             let most = module.body_size_limit.unwrap_or(MOST_TAKEN);
-            body::take(body, Wanted { compression: module.compression, looks, most }).await
+            body::take(body, Wanted { compression: module.compression, looks, most, deadline }).await
         }
     };
     report.phase(HTTP_DURATION, "transfer", at.elapsed());
     #[expect(clippy::cast_precision_loss, reason = "a length")]
     report.set(HTTP_BODY, body.length as f64);
     match body.failure {
-        Some(why) => failures.push(why),
+        Some(why) => {
+            // A body that cannot be read is to no expression's liking.
+            if looks && failures.is_empty() {
+                report.set(FAILED_REGEX, 1.0);
+            }
+            failures.push(why);
+        }
         None if failures.is_empty() => {
             if let Some(why) = body_failure(module, &String::from_utf8_lossy(&body.kept)) {
                 report.set(FAILED_REGEX, 1.0);

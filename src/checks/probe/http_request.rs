@@ -11,8 +11,8 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::header::{
-    AUTHORIZATION, COOKIE, HOST, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHORIZATION, SET_COOKIE,
-    USER_AGENT,
+    AUTHORIZATION, CONTENT_LENGTH, COOKIE, HOST, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHORIZATION,
+    SET_COOKIE, USER_AGENT,
 };
 use hyper::http::uri::Scheme;
 use hyper::{Method, Request, Response, Uri};
@@ -31,6 +31,9 @@ use crate::tasks;
 
 /// Longest head of a response.
 const LONGEST_HEAD: usize = 64 << 10;
+
+/// Most headers of a response.
+const MOST_HEADERS: usize = 2_000;
 
 /// Cookies that one probe keeps.
 const MOST_COOKIES: usize = 50;
@@ -187,6 +190,10 @@ impl<'m> Asker<'m> {
         if let Some(authorization) = proxy.and_then(ProxyUrl::authorization) {
             insert(&mut headers, PROXY_AUTHORIZATION, &authorization);
         }
+        // There could be one, and some servers want to know.
+        if body.is_empty() && matches!(*method, Method::POST | Method::PUT | Method::PATCH) {
+            headers.entry(CONTENT_LENGTH).or_insert(HeaderValue::from_static("0"));
+        }
         let mut request = Request::new(Full::new(body));
         *request.method_mut() = method.clone();
         let mut parts = bare.into_parts();
@@ -266,7 +273,14 @@ async fn exchange(
             *request.uri_mut() = path.parse().map_err(|_| "the URL has no path".to_owned())?;
         }
         let mut builder = hyper::client::conn::http1::Builder::new();
-        let handshake = builder.max_buf_size(LONGEST_HEAD).handshake(stream).await;
+        // What Go overlooks.
+        builder
+            .max_buf_size(LONGEST_HEAD)
+            .max_headers(MOST_HEADERS)
+            .allow_spaces_after_header_name_in_responses(true)
+            .allow_obsolete_multiline_headers_in_responses(true)
+            .ignore_invalid_headers_in_responses(true);
+        let handshake = builder.handshake(stream).await;
         let (mut sender, connection) = handshake.map_err(failed)?;
         let driver = Driver(tasks::spawn(async move { drop(connection.await) }).abort_handle());
         (sender.send_request(request).await.map_err(failed)?, driver)

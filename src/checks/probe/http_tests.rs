@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::sync::Arc;
+use std::time::Duration;
 
-use super::tests::{head, seen, serve};
+use super::tests::{head, seen, seen_within, serve};
 use crate::http_client::testing::{Answer, Peer};
 
 /// A probe of a URL with options of `http`; values, and the failure or "".
@@ -293,5 +294,118 @@ async fn compressed_bodies() {
         assert!(why.contains(want) && why.is_empty() == want.is_empty(), "{options} {path}: {why}");
         let got = values["http_uncompressed_body_length"];
         assert!(got == length || path == "cut" && got > 0.0, "{options}: {got}");
+    }
+}
+
+#[tokio::test]
+async fn heads_that_go_takes_are_taken() {
+    let many =
+        |name: &str, count: usize| (0..count).map(|at| format!("{name}{at}: b\r\n")).collect::<String>();
+    for headers in [
+        many("X-", 300),
+        "Set-Cookie: a=b\r\n".repeat(200),
+        "X-A : b\r\n".to_owned(),
+        "X-A: b\r\n folded\r\n".to_owned(),
+        "X-A: b\u{1}c\r\n".to_owned(),
+        "X(A): b\r\n".to_owned(),
+    ] {
+        let answer = format!("HTTP/1.1 200 OK\r\n{headers}Content-Length: 2\r\n\r\nok");
+        let peer = Peer::fixed(Answer::Raw(answer.into_bytes())).await;
+        let (values, why) = probed("", &peer.url("/").to_string()).await;
+        assert_eq!((&*why, values["http_uncompressed_body_length"]), ("", 2.0), "{headers}");
+    }
+}
+
+#[tokio::test]
+async fn urls_are_escaped_where_they_must_be() {
+    let peer = Peer::start(|head| match head.split(' ').nth(1).unwrap_or_default() {
+        "/1" => moved(302, "/caf\u{e9}/a b/<x>/^`"),
+        "/2" => moved(302, "?c=\"d\""),
+        _ => Answer::Text(200, "text/plain", "hello".to_owned()),
+    })
+    .await;
+    let address = peer.address;
+    for (target, asked) in [
+        (format!("http://{address}/a b/<c>?d={{\"e\":1}}#f"), "/a%20b/%3Cc%3E?d={%22e%22:1}"),
+        (format!("HTTP://{address}?x=1"), "/?x=1"),
+        (format!("{address}?x=http://y"), "/?x=http://y"),
+        (format!("{address}/caf\u{e9}"), "/caf%C3%A9"),
+        (format!("{address}/1"), "/caf%C3%A9/a%20b/%3Cx%3E/%5E%60"),
+        (format!("{address}/2"), "/2?c=%22d%22"),
+    ] {
+        let (_, why) = probed("", &target).await;
+        assert_eq!(why, "", "{target}");
+        let request = peer.requests().pop().unwrap();
+        assert!(request.starts_with(&format!("GET {asked} HTTP/1.1\r\n")), "{target}: {request}");
+    }
+}
+
+#[tokio::test]
+async fn an_empty_body_has_a_length_where_there_could_be_one() {
+    let peer = mover().await;
+    for (options, told) in [
+        ("method: POST", true),
+        ("method: PUT", true),
+        ("method: PATCH", true),
+        ("method: DELETE", false),
+        ("", false),
+    ] {
+        let (_, why) = probed(options, &peer.url("/ok").to_string()).await;
+        assert_eq!(why, "");
+        let request = peer.requests().pop().unwrap();
+        assert_eq!(request.contains("content-length: 0\r\n"), told, "{options}: {request}");
+    }
+}
+
+#[tokio::test]
+async fn lengths_as_the_head_tells_them() {
+    for (options, head, body, want) in [
+        ("", "200 OK\r\nContent-Length: 2\r\n", "ok", 2.0),
+        ("", "200 OK\r\nContent-Length: 0\r\n", "", 0.0),
+        ("", "200 OK\r\nTransfer-Encoding: chunked\r\n", "2\r\nok\r\n0\r\n\r\n", -1.0),
+        ("", "200 OK\r\n", "ok", -1.0),
+        ("method: HEAD", "200 OK\r\n", "", -1.0),
+        ("method: HEAD", "200 OK\r\nContent-Length: 7\r\n", "", 7.0),
+        ("", "204 No Content\r\nContent-Length: 7\r\n", "", 0.0),
+        ("valid_status_codes: [101]", "101 Switching\r\nUpgrade: x\r\nConnection: upgrade\r\n", "", 0.0),
+    ] {
+        let peer = Peer::fixed(Answer::Raw(format!("HTTP/1.1 {head}\r\n{body}").into_bytes())).await;
+        let (values, why) = probed(options, &peer.url("/").to_string()).await;
+        assert_eq!((values["http_content_length"], &*why), (want, ""), "{options} {head}");
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_does_not_end_is_counted_and_fits_no_expression() {
+    let cut = b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\nhello".to_vec();
+    let mut stored = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::none());
+    stored.write_all(&[b'x'; 100_000]).unwrap();
+    let stored = stored.finish().unwrap();
+    let half = serve(move |mut stream| {
+        let half = stored[..70_000].to_vec();
+        async move {
+            use tokio::io::AsyncWriteExt as _;
+            head(&mut stream).await;
+            let _ = stream.write_all(&[b"HTTP/1.1 200 OK\r\n\r\n", half.as_slice()].concat()).await;
+            std::future::pending().await
+        }
+    })
+    .await;
+    let (cut, stalls) = (Peer::fixed(Answer::Raw(cut)).await, Peer::fixed(Answer::Stall).await);
+    let (cut, stalls) = (&cut.address, &stalls.address);
+    for (options, address, length, regex, why) in [
+        ("", cut, 5.0, 0.0, "end of file"),
+        ("fail_if_body_matches_regexp: [x]", cut, 5.0, 1.0, "end of file"),
+        ("fail_if_body_not_matches_regexp: [hello], valid_status_codes: [404]", cut, 5.0, 0.0, "status 200"),
+        ("fail_if_body_matches_regexp: [x]", stalls, 4.0, 1.0, "no answer within"),
+        ("compression: gzip", &half, 1.0, 0.0, "no answer within"),
+    ] {
+        let module = format!("{{prober: http, http: {{{options}}}}}");
+        let (values, failure) =
+            seen_within(&module, &format!("http://{address}/"), Duration::from_secs(2)).await;
+        assert!(failure.as_ref().is_some_and(|failure| failure.contains(why)), "{options}: {failure:?}");
+        let got = values["http_uncompressed_body_length"];
+        assert!(got == length || *address == half && got > 60_000.0, "{options}: {got}");
+        assert_eq!(values["failed_due_to_regex"], regex, "{options}");
     }
 }

@@ -10,6 +10,7 @@ use hyper::header::HeaderName;
 use jiff::SignedDuration;
 use regex::Regex;
 
+use super::http::url_of;
 use super::settings::OWN_LABELS;
 use crate::checks::net::{Family, given, host_and_port};
 use crate::config::{Secret, Section, Value};
@@ -230,10 +231,7 @@ impl Module {
     pub(super) fn check_target(&self, target: &str) -> Result<(), String> {
         match &self.prober {
             Prober::Http(_) => {
-                let text =
-                    if target.contains("://") { target.to_owned() } else { format!("http://{target}") };
-                let url: hyper::Uri =
-                    text.parse().map_err(|error| format!("{target:?} is not a URL: {error}"))?;
+                let url = url_of(target)?;
                 match (url.scheme_str(), url.host()) {
                     (Some("http" | "https"), Some(host)) if !host.is_empty() => Ok(()),
                     _ => Err(format!("{target:?} is not a URL of http or https")),

@@ -34,7 +34,7 @@ fn probe(module: &str, target: &str, timeout: Duration) -> ProbeSettings {
 /// Values by family, with the label that tells several apart; the reason for a failure.
 pub(super) type Seen = (BTreeMap<String, f64>, Option<String>);
 
-async fn seen_within(module: &str, target: &str, timeout: Duration) -> Seen {
+pub(super) async fn seen_within(module: &str, target: &str, timeout: Duration) -> Seen {
     let (samples, result) = run(&probe(module, target, timeout)).await;
     let mut seen = BTreeMap::new();
     for sample in samples {
