@@ -24,7 +24,7 @@ use super::inflate::inflate;
 use super::proxy::{Proxies, percent_decoded};
 use super::redirect::next_url;
 use super::settings::{HttpClientSettings, ProxySettings};
-use super::tls::Tls;
+use super::tls::{Protocols, Tls};
 use crate::tasks;
 
 /// How long an idle connection is kept; Prometheus's.
@@ -70,7 +70,7 @@ impl HttpClient {
         let proxies = Proxies::new(&settings.proxy, &settings.tls);
         let connector = Connector(Arc::new(Ways {
             socket: socket.map(Path::to_owned),
-            tls: Arc::new(Tls::new(settings.tls.clone(), settings.enable_http2)),
+            tls: Arc::new(Tls::new(settings.tls.clone(), Protocols::http(settings.enable_http2))),
             proxies: proxies.clone(),
             proxy_headers: settings.proxy.connect_headers.clone(),
         }));

@@ -15,6 +15,7 @@ mod error;
 mod inflate;
 mod lookup;
 mod oauth2;
+mod pinning;
 mod proxy;
 mod redirect;
 mod settings;
@@ -30,8 +31,8 @@ pub use connect::{BoxedIo, Io, Stream};
 pub use credentials::{Credentials, basic_authorization};
 pub use error::{ConnectError, HttpError, Problem, shown_url, system_text, tls_text};
 pub use inflate::inflate;
-pub use oauth2::OAuth2;
 pub use lookup::lookup;
+pub use oauth2::OAuth2;
 pub use proxy::Proxies;
 pub(crate) use proxy::percent_decoded;
 pub use redirect::{lenient_url, next_url};
@@ -39,4 +40,4 @@ pub use settings::{
     Auth, HttpClientSettings, ProxySettings, ProxyUrl, TlsSettings, TlsVersion, read_header_lists,
 };
 pub(crate) use tls::KeyHolder;
-pub use tls::Tls;
+pub use tls::{Protocols, Tls};

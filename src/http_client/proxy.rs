@@ -11,7 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 use hyper::Uri;
 
 use super::settings::{ProxySettings, ProxyUrl, TlsSettings};
-use super::tls::Tls;
+use super::tls::{Protocols, Tls};
 
 /// Who connects in our place, ready to be asked.
 #[derive(Clone, Debug)]
@@ -32,7 +32,7 @@ impl Proxies {
 
     /// `variable` reads the environment.
     fn with(settings: &ProxySettings, tls: &TlsSettings, variable: impl Fn(&str) -> Option<String>) -> Self {
-        let tls = Arc::new(Tls::new(tls.clone(), false));
+        let tls = Arc::new(Tls::new(tls.clone(), Protocols::Http1));
         if settings.from_environment {
             let either = |name: &str| variable(name).or_else(|| variable(&name.to_lowercase()));
             let url = |name: &str| {

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
 use rustls::SignatureScheme;
+use rustls::pki_types::PrivateKeyDer;
 use rustls::server::WebPkiClientVerifier;
 use rustls::sign::{CertifiedKey, Signer, SigningKey, SingleCertAndKey};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
@@ -206,7 +207,22 @@ pub(crate) async fn tls_peer(key: CertifiedKey, clients: Option<rustls::RootCert
             builder.with_client_cert_verifier(verifier.build().unwrap())
         }
     };
-    let config = builder.with_cert_resolver(Arc::new(SingleCertAndKey::from(key)));
+    answer_over_tls(builder.with_cert_resolver(Arc::new(SingleCertAndKey::from(key)))).await
+}
+
+/// The same with a certificate that nobody trusts; it refuses who offers to speak other protocols than this one.
+pub(crate) async fn tls_peer_speaking(protocol: &str) -> u16 {
+    let issued = rcgen::generate_simple_self_signed(vec!["localhost".into()]).unwrap();
+    let key = PrivateKeyDer::try_from(issued.signing_key.serialize_der()).unwrap();
+    let builder =
+        rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()));
+    let builder = builder.with_safe_default_protocol_versions().unwrap().with_no_client_auth();
+    let mut config = builder.with_single_cert(vec![issued.cert.der().clone()], key).unwrap();
+    config.alpn_protocols = vec![protocol.as_bytes().to_vec()];
+    answer_over_tls(config).await
+}
+
+async fn answer_over_tls(config: rustls::ServerConfig) -> u16 {
     let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();

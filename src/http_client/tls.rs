@@ -13,6 +13,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme, SupportedProtocolVersion};
 
 use super::error::ConnectError;
+use super::pinning::Pinning;
 use super::settings::{TlsSettings, TlsVersion};
 use crate::config::{Secret, WatchedFiles};
 
@@ -20,14 +21,45 @@ use crate::config::{Secret, WatchedFiles};
 #[derive(Debug)]
 pub struct Tls {
     settings: TlsSettings,
-    http2: bool,
+    protocols: Protocols,
     built: Mutex<Option<(WatchedFiles, Arc<ClientConfig>)>>,
 }
 
+/// What is offered to be spoken over TLS (ALPN). A server that takes this seriously refuses who offers what it does not
+/// speak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocols {
+    /// Nothing is offered.
+    Any,
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2, or else HTTP/1.1.
+    Http,
+    /// HTTP/2 alone.
+    Http2,
+}
+
+impl Protocols {
+    /// HTTP, of version 2 only if it may be.
+    pub const fn http(http2: bool) -> Self {
+        if http2 { Self::Http } else { Self::Http1 }
+    }
+
+    fn names(self) -> Vec<Vec<u8>> {
+        let names: &[&[u8]] = match self {
+            Self::Any => &[],
+            Self::Http1 => &[b"http/1.1"],
+            Self::Http => &[b"h2", b"http/1.1"],
+            Self::Http2 => &[b"h2"],
+        };
+        names.iter().map(|name| name.to_vec()).collect()
+    }
+}
+
 impl Tls {
-    /// Of settings; `http2`: whether HTTP/2 is offered beside HTTP/1.1.
-    pub const fn new(settings: TlsSettings, http2: bool) -> Self {
-        Self { settings, http2, built: Mutex::new(None) }
+    /// Of settings.
+    pub const fn new(settings: TlsSettings, protocols: Protocols) -> Self {
+        Self { settings, protocols, built: Mutex::new(None) }
     }
 
     /// The configuration for the next connection. May read files.
@@ -84,13 +116,16 @@ impl Tls {
         if self.settings.insecure_skip_verify {
             return Ok(Arc::new(KeyHolder { certificate: None, provider }));
         }
-        let roots = match &self.settings.ca {
-            Some(ca) => Arc::new(read_roots(ca, files)?),
-            None => system_roots()?,
+        let (roots, pinned) = match &self.settings.ca {
+            Some(ca) => {
+                let certificates = read_certificates(ca, files)?;
+                (Arc::new(roots_of(&certificates)?), certificates)
+            }
+            None => (system_roots()?, Vec::new()),
         };
-        let verifier = WebPkiServerVerifier::builder_with_provider(roots, provider).build();
-        let verifier = verifier.map_err(|error| format!("tls: {error}"))?;
-        Ok(verifier)
+        let usual = WebPkiServerVerifier::builder_with_provider(roots, provider).build();
+        let usual = usual.map_err(|error| format!("tls: {error}"))?;
+        Ok(if pinned.is_empty() { usual } else { Arc::new(Pinning { usual, pinned }) })
     }
 
     fn build(
@@ -114,8 +149,7 @@ impl Tls {
             }
             _ => builder.with_no_client_auth(),
         };
-        let http2 = self.http2.then(|| b"h2".to_vec());
-        config.alpn_protocols = http2.into_iter().chain([b"http/1.1".to_vec()]).collect();
+        config.alpn_protocols = self.protocols.names();
         Ok(config)
     }
 
@@ -145,9 +179,9 @@ fn read_certificates(pem: &Secret, files: &mut WatchedFiles) -> Result<Vec<Certi
     }
 }
 
-fn read_roots(ca: &Secret, files: &mut WatchedFiles) -> Result<RootCertStore, String> {
+fn roots_of(certificates: &[CertificateDer<'static>]) -> Result<RootCertStore, String> {
     let mut roots = RootCertStore::empty();
-    let (added, _) = roots.add_parsable_certificates(read_certificates(ca, files)?);
+    let (added, _) = roots.add_parsable_certificates(certificates.iter().cloned());
     if added == 0 {
         return Err("unable to use specified CA cert".to_owned());
     }

@@ -11,7 +11,7 @@ use super::Place;
 use super::der::{self, Certificate};
 use crate::checks::net::{self, Family, host_and_port};
 use crate::config::{Section, Value};
-use crate::http_client::{Tls, TlsSettings, tls_text};
+use crate::http_client::{Protocols, Tls, TlsSettings, tls_text};
 
 /// Most endpoints of one source; they are asked one after the other.
 const MOST_ENDPOINTS: usize = 100;
@@ -89,7 +89,7 @@ impl Endpoint {
     async fn shake_hands(&self, answer: &mut Answer) -> Result<(), String> {
         let (address, _) = net::resolve(&self.host, Family::default()).await;
         let stream = net::connect((address?, self.port).into(), None).await?;
-        let tls = Tls::new(self.tls.clone(), false);
+        let tls = Tls::new(self.tls.clone(), Protocols::Any);
         let name = tls.server_name(&self.host).map_err(|error| error.to_string())?;
         // Reads files.
         let config =

@@ -13,7 +13,7 @@ use super::report::{
 };
 use super::ssl;
 use crate::checks::net::{self, host_and_port};
-use crate::http_client::{BoxedIo, Tls, system_text};
+use crate::http_client::{BoxedIo, Protocols, Tls, system_text};
 use crate::wire::dns::{Answer, Record, RecordData, question, random_id, read_answer};
 
 /// The type of records that has a zone's serial number.
@@ -134,7 +134,7 @@ async fn over_tcp(
         report.phase(DNS_DURATION, "connect", began.elapsed());
         return conversation(stream, asked, report).await;
     }
-    let tls = Arc::new(Tls::new(module.tls_settings.clone(), false));
+    let tls = Arc::new(Tls::new(module.tls_settings.clone(), Protocols::Any));
     let verifies = !module.tls_settings.insecure_skip_verify;
     let (stream, facts) = net::encrypt(stream, &tls, verifies, host).await?;
     report.phase(DNS_DURATION, "connect", began.elapsed());

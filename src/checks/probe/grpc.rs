@@ -18,7 +18,7 @@ use super::module::GrpcModule;
 use super::report::{GRPC_DURATION, GRPC_HEALTH, GRPC_SSL, GRPC_STATUS, Report};
 use super::ssl;
 use crate::checks::net::{self, host_and_port};
-use crate::http_client::{BoxedIo, Stream, Tls, system_text};
+use crate::http_client::{BoxedIo, Protocols, Stream, Tls, system_text};
 use crate::tasks;
 
 /// Longest answer: the message has a few bytes.
@@ -76,7 +76,7 @@ async fn connect_and_call(
     if !module.tls {
         return call(stream, &format!("http://{target}"), module).await;
     }
-    let tls = Arc::new(Tls::new(module.tls_settings.clone(), true));
+    let tls = Arc::new(Tls::new(module.tls_settings.clone(), Protocols::Http2));
     let verifies = !module.tls_settings.insecure_skip_verify;
     let (stream, facts) = net::encrypt(stream, &tls, verifies, host).await?;
     report.set_flag(GRPC_SSL, true);

@@ -24,8 +24,8 @@ use super::module::HttpModule;
 use super::report::{HTTP_DURATION, Report};
 use crate::checks::net::{self, TlsFacts};
 use crate::http_client::{
-    BoxedIo, Credentials, Proxies, ProxyUrl, Stream, Tls, TlsSettings, basic_authorization, split_user,
-    system_text,
+    BoxedIo, Credentials, Protocols, Proxies, ProxyUrl, Stream, Tls, TlsSettings, basic_authorization,
+    split_user, system_text,
 };
 use crate::tasks;
 
@@ -81,7 +81,7 @@ impl<'m> Asker<'m> {
             origin: origin.clone(),
             is_first: true,
             deadline,
-            tls: Arc::new(Tls::new(tls, client.enable_http2)),
+            tls: Arc::new(Tls::new(tls, Protocols::http(client.enable_http2))),
             proxies: Proxies::new(&client.proxy, &client.tls),
             credentials: Credentials::new(client.clone()),
             cookies: Cookies::default(),

@@ -8,7 +8,7 @@ use super::module::{QueryResponse, TcpModule};
 use super::report::{EXPECT_INFO, FAILED_BYTES, FAILED_REGEX, Report};
 use super::ssl;
 use crate::checks::net::{self, host_and_port};
-use crate::http_client::{BoxedIo, Tls, system_text};
+use crate::http_client::{BoxedIo, Protocols, Tls, system_text};
 
 /// Longest line, as Go's scanner has it.
 const LONGEST_LINE: usize = 64 << 10;
@@ -21,7 +21,7 @@ pub(super) async fn run(module: &TcpModule, target: &str, report: &mut Report) -
     let (address, took) = net::resolve(&host, module.family).await;
     let address = report.resolved(address, took)?;
     let mut stream = net::connect((address, port).into(), module.source).await?;
-    let tls = Arc::new(Tls::new(module.tls_settings.clone(), false));
+    let tls = Arc::new(Tls::new(module.tls_settings.clone(), Protocols::Any));
     if module.tls {
         stream = encrypted(stream, module, &tls, &host, report).await?;
     }

@@ -13,6 +13,7 @@ use tokio::net::{TcpListener, TcpStream, UdpSocket};
 
 use super::settings::from_text;
 use super::{ProbeSettings, run};
+use crate::http_client::testing::tls_peer_speaking;
 use crate::wire::dns::testing::answer;
 
 /// Only what hangs lasts this long; what must time out has an own, short one.
@@ -342,6 +343,33 @@ async fn conversations_over_tcp() {
     let (_, failure) =
         seen(&format!("{{prober: tcp, tcp: {{query_response: [{steps}]}}}}"), &long.await.to_string()).await;
     assert_eq!(failure, None);
+}
+
+#[tokio::test]
+async fn nothing_is_offered_over_tls_that_is_not_spoken() {
+    let tls = "tls_config: {insecure_skip_verify: true}";
+    for (module, protocol, want) in [
+        (format!("{{prober: tcp, tcp: {{tls: true, {tls}}}}}"), "smtp", None),
+        (
+            format!(
+                "{{prober: dns, dns: {{query_name: a, transport_protocol: tcp, dns_over_tls: true, {tls}}}}}"
+            ),
+            "dot",
+            // That is all this server says.
+            Some("the answer is no DNS message"),
+        ),
+        (format!("{{prober: grpc, grpc: {{tls: true, {tls}}}}}"), "http/1.1", Some("alert")),
+        (format!("{{prober: http, http: {{{tls}}}}}"), "http/1.1", None),
+    ] {
+        let port = tls_peer_speaking(protocol).await;
+        let host = if module.contains("http:") { "https://127.0.0.1" } else { "127.0.0.1" };
+        let (_, failure) = seen(&module, &format!("{host}:{port}")).await;
+        let fits = match (&failure, want) {
+            (Some(failure), Some(want)) => failure.contains(want) || failure.contains("broke off"),
+            (failure, want) => failure.is_none() && want.is_none(),
+        };
+        assert!(fits, "{module} {protocol}: {failure:?}");
+    }
 }
 
 #[tokio::test]
