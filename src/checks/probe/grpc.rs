@@ -18,7 +18,7 @@ use super::module::GrpcModule;
 use super::report::{GRPC_DURATION, GRPC_HEALTH, GRPC_SSL, GRPC_STATUS, Report};
 use super::ssl;
 use crate::checks::net::{self, host_and_port};
-use crate::http_client::{BoxedIo, Protocols, Stream, Tls, system_text};
+use crate::http_client::{BoxedIo, Protocols, Stream, Tls, percent_decoded, system_text};
 use crate::tasks;
 
 /// Longest answer: the message has a few bytes.
@@ -29,9 +29,16 @@ const STATUSES: [&str; 4] = ["UNKNOWN", "SERVING", "NOT_SERVING", "SERVICE_UNKNO
 
 const SERVING: usize = 1;
 
-/// Statuses of calls that are asked about by name.
+/// Statuses of calls.
+const UNKNOWN: u32 = 2;
+const DEADLINE_EXCEEDED: u32 = 4;
 const NOT_FOUND: u32 = 5;
+const PERMISSION_DENIED: u32 = 7;
+const RESOURCE_EXHAUSTED: u32 = 8;
 const UNIMPLEMENTED: u32 = 12;
+const INTERNAL: u32 = 13;
+const UNAVAILABLE: u32 = 14;
+const UNAUTHENTICATED: u32 = 16;
 
 /// What a call came to.
 #[derive(Debug, PartialEq, Eq)]
@@ -39,6 +46,26 @@ struct Called {
     status: u32,
     message: String,
     body: Vec<u8>,
+}
+
+/// A call that the server did not answer: the status that stands for that, and why.
+type NotCalled = (u32, String);
+
+/// No connection, or one that broke.
+const fn unavailable(why: String) -> NotCalled {
+    (UNAVAILABLE, why)
+}
+
+/// As gRPC translates answers of those who do not speak it. Source: its document `http-grpc-status-mapping.md`.
+const fn status_of_http(status: u16) -> u32 {
+    match status {
+        400 => INTERNAL,
+        401 => UNAUTHENTICATED,
+        403 => PERMISSION_DENIED,
+        404 => UNIMPLEMENTED,
+        429 | 502..=504 => UNAVAILABLE,
+        _ => UNKNOWN,
+    }
 }
 
 pub(super) async fn run(module: &GrpcModule, target: &str, report: &mut Report) -> Result<(), String> {
@@ -49,13 +76,22 @@ pub(super) async fn run(module: &GrpcModule, target: &str, report: &mut Report) 
     let (address, took) = net::resolve(&host, module.family).await;
     report.phase(GRPC_DURATION, "resolve", took);
     let address = report.resolved(address, took)?;
+    // What counts when the time is over before anything else is known.
+    report.set(GRPC_STATUS, f64::from(DEADLINE_EXCEEDED));
     let began = Instant::now();
     let called = connect_and_call(module, &host, (address, port).into(), target, report).await;
     report.phase(GRPC_DURATION, "check", began.elapsed());
-    let called = called?;
+    let called = called.map_err(|(status, why)| {
+        report.set(GRPC_STATUS, f64::from(status));
+        why
+    })?;
     report.set(GRPC_STATUS, f64::from(called.status));
     let serving = match called.status {
-        0 => serving_status(&called.body).ok_or("the answer is no health check's")?,
+        0 => serving_status(&called.body).ok_or_else(|| {
+            let status = if called.body.is_empty() { UNKNOWN } else { INTERNAL };
+            report.set(GRPC_STATUS, f64::from(status));
+            "the answer is no health check's"
+        })?,
         NOT_FOUND => STATUSES.len() - 1,
         UNIMPLEMENTED => return Err("the server has no health checks".to_owned()),
         status => return Err(format!("the call ended with status {status}: {}", called.message)),
@@ -71,40 +107,40 @@ async fn connect_and_call(
     address: std::net::SocketAddr,
     target: &str,
     report: &mut Report,
-) -> Result<Called, String> {
-    let stream = net::connect(address, None).await?;
+) -> Result<Called, NotCalled> {
+    let stream = net::connect(address, None).await.map_err(unavailable)?;
     if !module.tls {
         return call(stream, &format!("http://{target}"), module).await;
     }
     let tls = Arc::new(Tls::new(module.tls_settings.clone(), Protocols::Http2));
     let verifies = !module.tls_settings.insecure_skip_verify;
-    let (stream, facts) = net::encrypt(stream, &tls, verifies, host).await?;
+    let (stream, facts) = net::encrypt(stream, &tls, verifies, host).await.map_err(unavailable)?;
     report.set_flag(GRPC_SSL, true);
     ssl::report(&facts, report);
     if !facts.http2 {
-        return Err("the server does not speak HTTP/2".to_owned());
+        return Err(unavailable("the server does not speak HTTP/2".to_owned()));
     }
     call(stream, &format!("https://{target}"), module).await
 }
 
-async fn call(stream: BoxedIo, base: &str, module: &GrpcModule) -> Result<Called, String> {
+async fn call(stream: BoxedIo, base: &str, module: &GrpcModule) -> Result<Called, NotCalled> {
     let failed = |error: hyper::Error| {
         use std::error::Error as _;
         let io = error.source().and_then(|source| source.downcast_ref::<std::io::Error>());
-        io.map_or_else(|| format!("HTTP/2: {error}"), system_text)
+        unavailable(io.map_or_else(|| format!("HTTP/2: {error}"), system_text))
     };
     let handshake = hyper::client::conn::http2::handshake(TokioExecutor::new(), Stream::new(stream)).await;
     let (mut sender, connection) = handshake.map_err(failed)?;
     let driver = tasks::spawn(async move { drop(connection.await) });
     let _ended = AbortOnDrop(driver.abort_handle());
-    let url: Uri =
-        format!("{base}/grpc.health.v1.Health/Check").parse().map_err(|_| "not a target".to_owned())?;
+    let url = format!("{base}/grpc.health.v1.Health/Check").parse::<Uri>();
+    let url = url.map_err(|error| (UNKNOWN, format!("not a target: {error}")))?;
     let mut request = Request::new(Full::new(Bytes::from(question(&module.service))));
     (*request.method_mut(), *request.uri_mut()) = (Method::POST, url);
     let headers = request.headers_mut();
     for (name, values) in &module.metadata {
         for value in values {
-            let text = value.reveal().map_err(|error| error.to_string())?;
+            let text = value.reveal().map_err(|error| (UNKNOWN, error.to_string()))?;
             // Of such a name the value may be any bytes.
             let text = if name.as_str().ends_with("-bin") { STANDARD_NO_PAD.encode(text) } else { text };
             headers.extend(HeaderValue::from_str(&text).ok().map(|value| (name.clone(), value)));
@@ -116,13 +152,14 @@ async fn call(stream: BoxedIo, base: &str, module: &GrpcModule) -> Result<Called
     let response = sender.send_request(request).await.map_err(failed)?;
     let (head, mut incoming) = response.into_parts();
     if !head.status.is_success() {
-        return Err(format!("HTTP status {}", head.status.as_u16()));
+        let status = head.status.as_u16();
+        return Err((status_of_http(status), format!("HTTP status {status}")));
     }
     let (mut body, mut trailers) = (Vec::new(), HeaderMap::new());
     while let Some(frame) = incoming.frame().await {
         match frame.map_err(failed)?.into_data() {
             Ok(data) if body.len() + data.len() > MOST_BYTES => {
-                return Err("an answer without end".to_owned());
+                return Err((RESOURCE_EXHAUSTED, "an answer without end".to_owned()));
             }
             Ok(data) => body.extend_from_slice(&data),
             Err(frame) => trailers = frame.into_trailers().unwrap_or_default(),
@@ -134,8 +171,9 @@ async fn call(stream: BoxedIo, base: &str, module: &GrpcModule) -> Result<Called
         value.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
     };
     let status = text("grpc-status").and_then(|status| status.parse().ok());
-    let status = status.ok_or("the answer has no grpc-status")?;
-    Ok(Called { status, message: text("grpc-message").unwrap_or_default(), body })
+    let status = status.ok_or_else(|| (UNKNOWN, "the answer has no grpc-status".to_owned()))?;
+    let message = percent_decoded(&text("grpc-message").unwrap_or_default());
+    Ok(Called { status, message: String::from_utf8_lossy(&message).into_owned(), body })
 }
 
 struct AbortOnDrop(tokio::task::AbortHandle);

@@ -6,6 +6,8 @@
 mod body;
 mod dns;
 mod grpc;
+#[cfg(test)]
+mod grpc_tests;
 mod http;
 mod http_request;
 #[cfg(test)]
@@ -46,8 +48,6 @@ pub(super) async fn run(settings: &ProbeSettings) -> (Vec<Sample>, Result<(), St
     (report.finish(&result, began.elapsed()), result)
 }
 
-/// Reads bytes as a file of modules and as answers of DNS and gRPC; for fuzzing.
-pub(super) fn survives(bytes: &[u8]) {
 /// What is known of one that had no turn to ask.
 pub(super) fn not_begun(settings: &ProbeSettings) -> (Vec<Sample>, Result<(), String>) {
     let result =
@@ -55,6 +55,8 @@ pub(super) fn not_begun(settings: &ProbeSettings) -> (Vec<Sample>, Result<(), St
     (Report::new(settings).finish(&result, settings.timeout), result)
 }
 
+/// Reads bytes as a file of modules and as answers of DNS and gRPC; for fuzzing.
+pub(super) fn survives(bytes: &[u8]) {
     dns::survives(bytes);
     grpc::survives(bytes);
     if let Ok(text) = std::str::from_utf8(bytes) {
