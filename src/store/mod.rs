@@ -31,6 +31,7 @@ mod open_pages;
 mod outbox;
 mod page;
 mod query;
+mod replay;
 mod seal;
 mod series;
 mod source;
