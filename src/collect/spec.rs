@@ -4,16 +4,16 @@
 //! so a flag's name, default and help are written once: beside the collector.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
 use std::hash::{DefaultHasher, Hasher as _};
-use std::io::Read as _;
+use std::path::Path;
 use std::sync::LazyLock;
 use std::time::Duration;
 
 use regex::{Regex, RegexBuilder};
 
 use super::{BuildError, Collector, Host, OptionError, container, gpu, handed, host, process};
-use crate::model::PromDuration;
+use crate::config::read_bounded;
+use crate::model::{ByteSize, PromDuration};
 
 /// A collector's row in the registry.
 #[derive(Debug)]
@@ -99,8 +99,8 @@ pub fn specs() -> &'static [&'static Spec] {
 }
 
 fn digest(path: &str) -> Option<u64> {
-    let mut bytes = Vec::new();
-    File::open(path).ok()?.take(LARGEST_FILE).read_to_end(&mut bytes).ok()?;
+    // What is no file its collector refuses.
+    let bytes = read_bounded(Path::new(path), LARGEST_FILE).ok()?;
     let mut hasher = DefaultHasher::new();
     hasher.write(&bytes);
     Some(hasher.finish())
@@ -121,7 +121,7 @@ pub struct Options {
 }
 
 /// As much as is looked at of a file that an option names; above what any collector reads of one.
-const LARGEST_FILE: u64 = 4 << 20;
+const LARGEST_FILE: ByteSize = ByteSize::new(4 << 20);
 
 impl Options {
     /// Sets a flag from text; a [`FlagKind::List`] grows, any other flag takes the last value.
@@ -374,6 +374,26 @@ mod tests {
             };
             assert!(fits(flag.kind, default).is_ok(), "default of {}", flag.name);
         }
+    }
+
+    #[test]
+    fn files_that_options_name_are_looked_at_without_waiting() {
+        let dir = tempfile::tempdir().unwrap();
+        let (file, fifo) = (dir.path().join("file"), dir.path().join("fifo"));
+        std::fs::write(&file, "a").unwrap();
+        rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+        let look = |path: &Path| {
+            let mut options = Options::default();
+            options.set("process.config-path", path.to_str().unwrap()).unwrap();
+            options.look_at_files();
+            options
+        };
+        let before = look(&file);
+        assert_eq!(before, look(&file));
+        std::fs::write(&file, "b").unwrap();
+        assert_ne!(before, look(&file));
+        assert_eq!(look(&fifo).files, [None]);
+        assert_eq!(look(&dir.path().join("absent")).files, [None]);
     }
 
     #[test]
