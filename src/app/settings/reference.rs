@@ -347,7 +347,8 @@ In history a probe's samples have their target as `instance`, as if blackbox_exp
 `checks.modules` are modules in blackbox_exporter's format, and `checks.modules_file` names a file of it. Without any there
 are `http_2xx`, `http_post_2xx`, `tcp_connect`, `tls_connect`, `icmp`, `grpc` and `grpc_tls`. Options are those of
 blackbox_exporter 0.27. Refused, with their place, are expressions of CEL and HTTP/3. Of a body that is looked at the first
-4 MiB count; without `body_size_limit` a body of more than 256 MiB fails. ICMP needs CAP_NET_RAW, or a group within `net.ipv4.ping_group_range`.
+4 MiB count, of all that are looked at in the same moment 32 MiB: one for which there is no room fails, with the reason in the
+log. Without `body_size_limit` a body of more than 256 MiB fails. ICMP needs CAP_NET_RAW, or a group within `net.ipv4.ping_group_range`.
 Differences:
 
 - Where a redirect leads to another host, credentials and `headers` do not go along, but for `User-Agent` and `Accept*`; nor

@@ -155,13 +155,13 @@ async fn judge(
         // What is not there is as good as read.
         Some(_) if body.is_end_stream() => Taken::default(),
         Some(_) if looks && failures.is_empty() => {
-            let why = "the body of a redirect that is not followed is not read";
-            Taken { failure: Some(why.to_owned()), ..Taken::default() }
+            Taken::nothing("the body of a redirect that is not followed is not read")
         }
         Some(_) => Taken::default(),
         None => {
             let most = module.body_size_limit.unwrap_or(MOST_TAKEN);
-            body::take(body, Wanted { compression: module.compression, looks, most, deadline }).await
+            let (compression, units) = (module.compression, &body::UNITS);
+            body::take(body, Wanted { compression, looks, most, deadline, units }).await
         }
     };
     report.phase(HTTP_DURATION, "transfer", at.elapsed());
